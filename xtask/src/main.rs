@@ -1,0 +1,95 @@
+//! The project's own automation: what continuous integration runs, and nothing that it does not.
+//!
+//! `cargo xtask test` is the whole of the checks; the other commands are single steps of it, for use while one works.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a front end: it talks to the person who runs it"
+)]
+
+mod arch;
+mod deny;
+mod man;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--no-skips] [--fast]   everything: formats, lints, docs, rooms, licences, tests, the README's sessions
+                               --no-skips  a skipped test fails the run
+                               --fast      no package is installed, and documentation, doc tests and the README wait
+  arch                         the arrows between rooms, file sizes, and what a room must not do
+  deny                         licences, sources and banned crates, by deny.toml
+  man [--check]                man pages and shell completions, made from the command line's definition";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Carries out one command; `false` means that it ran and found fault.
+fn run(args: &[String]) -> Result<bool> {
+    let Some((command, flags)) = args.split_first() else {
+        bail!("no command given\n{USAGE}");
+    };
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let root = workspace::root()?;
+    match (command.as_str(), flags.as_slice()) {
+        ("help" | "--help" | "-h", _) => {
+            println!("{USAGE}");
+            Ok(true)
+        }
+        ("arch", []) => told(&arch::check(&root)?),
+        ("deny", []) => told(&deny::check(&root)?),
+        ("man", []) => man::write(&root).map(|()| true),
+        ("man", ["--check"]) => told(&man::check(&root)?),
+        ("test", flags) => test::run(&root, test::Options::parse(flags)?),
+        (command, flags) => bail!("no such command: {command} {}\n{USAGE}", flags.join(" ")),
+    }
+}
+
+/// Prints what a check found; a warning does not fail it.
+fn told(found: &Findings) -> Result<bool> {
+    found.print();
+    Ok(found.problems.is_empty())
+}
+
+/// What a check found: problems fail it, warnings are only said.
+#[derive(Debug, Default)]
+struct Findings {
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Findings {
+    fn problem(&mut self, text: impl Into<String>) {
+        self.problems.push(text.into());
+    }
+
+    fn warning(&mut self, text: impl Into<String>) {
+        self.warnings.push(text.into());
+    }
+
+    fn print(&self) {
+        for warning in &self.warnings {
+            println!("    warning: {warning}");
+        }
+        for problem in &self.problems {
+            println!("    problem: {problem}");
+        }
+    }
+}
