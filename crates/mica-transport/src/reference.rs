@@ -345,7 +345,8 @@ fn is_component(component: &str) -> bool {
     // Splitting at the words leaves what stands between them: "" inside a word and at both ends.
     component.bytes().next().is_some_and(word)
         && component.bytes().next_back().is_some_and(word)
-        && separators.all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-'))
+        && separators
+            .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-'))
 }
 
 fn is_tag(tag: &str) -> bool {
