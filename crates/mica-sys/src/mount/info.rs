@@ -1,0 +1,165 @@
+//! The table of mounts, as `/proc/self/mountinfo` has it (proc_pid_mountinfo(5)).
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::error::SysError;
+
+/// Why the table of mounts could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MountInfoError {
+    /// The file could not be read.
+    #[error("cannot read the table of mounts")]
+    Read(#[source] SysError),
+    /// A line is not as the manual page has it.
+    #[error("line {line} of the table of mounts is not understood: {text:?}")]
+    Line {
+        /// Which, from 1.
+        line: usize,
+        /// The line, lossily as text.
+        text: String,
+    },
+}
+
+/// What a mount sends its mounts and unmounts to, and where it gets them from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerGroup {
+    /// The group it sends to and receives from, when it is shared.
+    pub shared: Option<u64>,
+    /// The group it only receives from, when it is downstream of one (`master:`).
+    pub master: Option<u64>,
+    /// Whether it cannot be bind-mounted.
+    pub unbindable: bool,
+}
+
+/// One mount of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountInfo {
+    /// Its number; it may be used again after an unmount.
+    pub id: u64,
+    /// The number of the mount on which it is mounted.
+    pub parent: u64,
+    /// The device number as stat(2) shows it for files of this file system.
+    pub device: (u32, u32),
+    /// Which directory of the file system it shows.
+    pub root: PathBuf,
+    /// Where it is mounted, seen from the reader's root.
+    pub target: PathBuf,
+    /// Its own options, `ro,nosuid,…`.
+    pub options: String,
+    /// To whom its changes go.
+    pub peers: PeerGroup,
+    /// `ext4`, `overlay`, `fuse.sshfs`.
+    pub fstype: String,
+    /// A device or a word; each file system has its own idea.
+    pub source: OsString,
+    /// The options of the file system, common to all its mounts; `\` escapes are left as they are.
+    pub super_options: Vec<u8>,
+}
+
+impl MountInfo {
+    /// Whether nothing can be written through it, by its own options or the file system's.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.options.split(',').any(|option| option == "ro")
+            || self.super_options.split(|byte| *byte == b',').any(|option| option == b"ro")
+    }
+}
+
+/// The mounts of the calling process's namespace, in the order in which they were made.
+///
+/// # Errors
+/// Where `/proc` is not mounted or not understood.
+pub fn mounts() -> Result<Vec<MountInfo>, MountInfoError> {
+    let path = Path::new("/proc/self/mountinfo");
+    let table = fs::read(path).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        MountInfoError::Read(SysError::new("read", "/proc/self/mountinfo", errno))
+    })?;
+    parse_mounts(&table)
+}
+
+/// Reads a table of mounts.
+///
+/// # Errors
+/// [`MountInfoError::Line`] at the first line that is not as the manual page has it.
+pub fn parse_mounts(table: &[u8]) -> Result<Vec<MountInfo>, MountInfoError> {
+    let lines = table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines
+        .enumerate()
+        .map(|(number, line)| {
+            parse_line(line).ok_or_else(|| MountInfoError::Line {
+                line: number + 1,
+                text: String::from_utf8_lossy(line).into_owned(),
+            })
+        })
+        .collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<MountInfo> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let id = number(fields.next()?)?;
+    let parent = number(fields.next()?)?;
+    let (major, minor) = text(fields.next()?)?.split_once(':')?;
+    let root = path(fields.next()?);
+    let target = path(fields.next()?);
+    let options = text(fields.next()?)?.to_owned();
+    let mut peers = PeerGroup::default();
+    loop {
+        match text(fields.next()?)? {
+            "-" => break,
+            "unbindable" => peers.unbindable = true,
+            other => match other.split_once(':') {
+                Some(("shared", group)) => peers.shared = Some(group.parse().ok()?),
+                Some(("master", group)) => peers.master = Some(group.parse().ok()?),
+                // "Parsers should ignore unrecognized optional fields" (proc_pid_mountinfo(5)).
+                _ => {}
+            },
+        }
+    }
+    Some(MountInfo {
+        id,
+        parent,
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root,
+        target,
+        options,
+        peers,
+        fstype: text(fields.next()?)?.to_owned(),
+        source: OsString::from_vec(unescape(fields.next()?)),
+        super_options: fields.next()?.to_vec(),
+    })
+}
+
+fn text(field: &[u8]) -> Option<&str> {
+    std::str::from_utf8(field).ok()
+}
+
+fn number(field: &[u8]) -> Option<u64> {
+    text(field)?.parse().ok()
+}
+
+fn path(field: &[u8]) -> PathBuf {
+    OsString::from_vec(unescape(field)).into()
+}
+
+/// Undoes the kernel's `\040` for space, tab, newline and backslash.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        plain.push(*first);
+        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) = (*first, rest) {
+            plain.pop();
+            plain.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+            rest = after;
+        }
+    }
+    plain
+}
