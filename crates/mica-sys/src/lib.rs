@@ -1,1 +1,23 @@
-//! placeholder
+//! The kernel, behind types that cannot be misused; and the fault door.
+//!
+//! This is the only room with `unsafe` in it. A wrapper is mechanism: it names the call and what it was asked of in every
+//! error, takes and gives owned or borrowed descriptors, and leaves it to the caller what `EPERM` means. Every call that
+//! changes the disk passes [`fault`] first, so that tests can stop the program at each.
+
+pub mod dir;
+pub mod error;
+pub mod fault;
+pub mod file;
+pub mod lock;
+pub mod mount;
+pub mod process;
+mod raw;
+pub mod stat;
+mod xattr;
+
+pub use dir::{Dir, DirEntry};
+pub use error::SysError;
+pub use file::File;
+pub use lock::Lock;
+pub use rustix::io::Errno;
+pub use stat::{FileKind, Metadata, Time};

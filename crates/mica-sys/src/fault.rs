@@ -1,0 +1,146 @@
+//! The fault door: every call of this crate that changes the disk passes here first, so that a test can stop the program
+//! before any one of them, or make it fail.
+//!
+//! The door is in the program that users run, and closed by one relaxed load when nothing is armed: what is tested is
+//! what is shipped. Calls are counted from 1 over all threads.
+//!
+//! * `kill@17` stops the process at its 17th change, as SIGKILL or a power cut would: nothing of it happens.
+//! * `fail@17:ENOSPC` makes the 17th fail with that error; those after it go through.
+//! * `fail@17+:ENOSPC` makes the 17th and all after it fail: a disk that stays full.
+//! * `trace` lets everything through and records it for [`trace`].
+
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::io::Errno;
+
+use crate::error::{Result, SysError};
+
+/// What the door does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultPlan {
+    /// Stop the process before the nth change.
+    Kill {
+        /// Which, from 1.
+        nth: u64,
+    },
+    /// Fail the nth change.
+    Fail {
+        /// Which, from 1.
+        nth: u64,
+        /// Also all that come after it.
+        on: bool,
+        /// With what.
+        errno: Errno,
+    },
+    /// Record the changes and let them through.
+    Trace,
+}
+
+/// A fault plan that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "fault plan {text:?} is none of kill@N, fail@N:ERRNO, fail@N+:ERRNO and trace (ERRNO: ENOSPC, EIO, EDQUOT, EACCES)"
+)]
+pub struct FaultPlanError {
+    text: String,
+}
+
+impl FromStr for FaultPlan {
+    type Err = FaultPlanError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, FaultPlanError> {
+        let wrong = || FaultPlanError { text: text.to_owned() };
+        if text == "trace" {
+            return Ok(Self::Trace);
+        }
+        let (what, at) = text.split_once('@').ok_or_else(wrong)?;
+        match what {
+            "kill" => Ok(Self::Kill { nth: at.parse().map_err(|_| wrong())? }),
+            "fail" => {
+                let (nth, errno) = at.split_once(':').ok_or_else(wrong)?;
+                let (nth, on) = nth.strip_suffix('+').map_or((nth, false), |nth| (nth, true));
+                let errno = match errno {
+                    "ENOSPC" => Errno::NOSPC,
+                    "EIO" => Errno::IO,
+                    "EDQUOT" => Errno::DQUOT,
+                    "EACCES" => Errno::ACCESS,
+                    _ => return Err(wrong()),
+                };
+                Ok(Self::Fail { nth: nth.parse().map_err(|_| wrong())?, on, errno })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+static PASSED: AtomicU64 = AtomicU64::new(0);
+static PLAN: Mutex<Option<FaultPlan>> = Mutex::new(None);
+static TRACE: Mutex<Vec<(&'static str, Vec<u8>)>> = Mutex::new(Vec::new());
+
+/// Arms the door for the rest of the process. Counting starts anew.
+pub fn arm(plan: FaultPlan) {
+    *PLAN.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(plan);
+    PASSED.store(0, Ordering::SeqCst);
+    ARMED.store(true, Ordering::SeqCst);
+}
+
+/// How many changes came to the door since it was armed.
+#[must_use]
+pub fn passed() -> u64 {
+    PASSED.load(Ordering::SeqCst)
+}
+
+/// The changes that came by since the door was armed with [`FaultPlan::Trace`]: call and subject, in order.
+#[must_use]
+pub fn trace() -> Vec<(&'static str, Vec<u8>)> {
+    TRACE.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+}
+
+/// Passes the door before a change: `call` on `subject`.
+///
+/// # Errors
+/// What the armed plan says.
+#[inline]
+pub fn door(call: &'static str, subject: &[u8]) -> Result<()> {
+    if ARMED.load(Ordering::Relaxed) { at_the_door(call, subject) } else { Ok(()) }
+}
+
+#[cold]
+fn at_the_door(call: &'static str, subject: &[u8]) -> Result<()> {
+    let now = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
+    let plan = *PLAN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match plan {
+        Some(FaultPlan::Kill { nth }) if now == nth => {
+            let killed = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            Err(SysError::new(call, subject, killed.err().unwrap_or(Errno::INTR)))
+        }
+        Some(FaultPlan::Fail { nth, on, errno }) if now == nth || (on && now > nth) => {
+            Err(SysError::new(call, subject, errno))
+        }
+        Some(FaultPlan::Trace) => {
+            TRACE.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((call, subject.to_vec()));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_read_or_refused() {
+        assert_eq!("kill@3".parse(), Ok(FaultPlan::Kill { nth: 3 }));
+        assert_eq!("fail@1:EIO".parse(), Ok(FaultPlan::Fail { nth: 1, on: false, errno: Errno::IO }));
+        assert_eq!("fail@9+:ENOSPC".parse(), Ok(FaultPlan::Fail { nth: 9, on: true, errno: Errno::NOSPC }));
+        assert_eq!("trace".parse(), Ok(FaultPlan::Trace));
+        for bad in ["", "kill", "kill@x", "fail@1", "fail@1:EWHAT", "stop@1"] {
+            assert!(bad.parse::<FaultPlan>().is_err(), "{bad:?} was taken");
+        }
+    }
+}
