@@ -3,11 +3,7 @@
 //! `cargo xtask test` is the whole of the checks; the other commands are single steps of it, for use while one works.
 
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a front end: it talks to the person who runs it"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a front end: it talks to the person who runs it")]
 
 mod arch;
 mod deny;
@@ -26,7 +22,7 @@ usage: cargo xtask COMMAND
                                --no-skips  a skipped test fails the run
                                --fast      no package is installed, and documentation, doc tests and the README wait
   arch                         the arrows between rooms, file sizes, and what a room must not do
-  deny                         licences, sources and banned crates, by deny.toml
+  deny                         licences, sources and banned crates, by deny.toml (builds cargo-deny once)
   man [--check]                man pages and shell completions, made from the command line's definition";
 
 fn main() -> ExitCode {
@@ -54,7 +50,7 @@ fn run(args: &[String]) -> Result<bool> {
             Ok(true)
         }
         ("arch", []) => told(&arch::check(&root)?),
-        ("deny", []) => told(&deny::check(&root)?),
+        ("deny", []) => deny::check(&root),
         ("man", []) => man::write(&root).map(|()| true),
         ("man", ["--check"]) => told(&man::check(&root)?),
         ("test", flags) => test::run(&root, test::Options::parse(flags)?),

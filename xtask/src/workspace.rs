@@ -10,15 +10,13 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Workspace {
     pub(crate) packages: Vec<Package>,
+    pub(crate) target_directory: PathBuf,
 }
 
-/// One package; without a `source` it is a member of the workspace.
+/// One package.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Package {
     pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) license: Option<String>,
-    pub(crate) source: Option<String>,
     pub(crate) manifest_path: PathBuf,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) targets: Vec<Target>,
@@ -50,30 +48,12 @@ pub(crate) struct Target {
 impl Workspace {
     /// The members alone, as their manifests say; resolves nothing and needs no network.
     pub(crate) fn members(root: &Path) -> Result<Self> {
-        Self::read(root, &["--no-deps", "--offline"])
-    }
-
-    /// Every package that a build for one of `platforms` takes in. An outdated lock file is an error.
-    pub(crate) fn resolved(root: &Path, platforms: &[String]) -> Result<Self> {
-        let mut args = vec!["--locked"];
-        for platform in platforms {
-            args.extend(["--filter-platform", platform.as_str()]);
-        }
-        Self::read(root, &args)
-    }
-
-    fn read(root: &Path, args: &[&str]) -> Result<Self> {
         let output = cargo(root)
-            .args(["metadata", "--format-version", "1"])
-            .args(args)
+            .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
             .output()
             .context("cannot run cargo metadata")?;
         if !output.status.success() {
-            bail!(
-                "cargo metadata {}: {}",
-                args.join(" "),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         serde_json::from_slice(&output.stdout).context("cargo metadata is not as expected")
     }

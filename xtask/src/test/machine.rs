@@ -1,0 +1,139 @@
+//! The programs that tests run beside ours, and how they come onto a Debian machine.
+//!
+//! The only list of them: a test that needs another program adds its line here.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+/// One Debian package, a program of it by which it is known elsewhere, and what tests do with it.
+struct Need {
+    package: &'static str,
+    program: &'static str,
+    reason: &'static str,
+}
+
+const fn need(package: &'static str, program: &'static str, reason: &'static str) -> Need {
+    Need { package, program, reason }
+}
+
+const NEEDS: &[Need] = &[
+    need("acl", "setfacl", "layers with access control lists"),
+    need("attr", "setfattr", "layers with extended attributes"),
+    need("btrfs-progs", "mkfs.btrfs", "a store on a file system that shares blocks"),
+    need("buildah", "buildah", "images that another builder wrote"),
+    need("busybox-static", "busybox", "the smallest image that runs"),
+    need("containerd", "ctr", "reads what we save"),
+    need("crun", "crun", "the judge of our own runtime"),
+    need("e2fsprogs", "mkfs.ext4", "a small file system that fills up"),
+    need("fuse-overlayfs", "fuse-overlayfs", "a driver to compare with"),
+    need("golang-go", "go", "layer tars written by Go's archive/tar"),
+    need("libarchive-tools", "bsdtar", "layer tars written by bsdtar"),
+    need("mmdebstrap", "mmdebstrap", "a real Debian tree"),
+    need("podman", "podman", "reads what we save, tree by tree"),
+    need("python3", "python3", "layer tars written by Python's tarfile"),
+    need("runc", "runc", "the judge of our own runtime"),
+    need("skopeo", "skopeo", "reads what we save, digest by digest"),
+    need("strace", "strace", "counts system calls: one syncfs an image, no needless fork"),
+    need("tar", "tar", "layer tars written by GNU tar"),
+    need("uidmap", "newuidmap", "user namespaces with more than one id"),
+    need("umoci", "umoci", "unpacks what we save"),
+    need("util-linux", "unshare", "a mount namespace for the tests"),
+    need("xfsprogs", "mkfs.xfs", "a store on XFS"),
+    need("xz-utils", "xz", "archives in a compression that we refuse by name"),
+    need("zstd", "zstd", "layers compressed by another encoder"),
+];
+
+/// Installs what is missing where we may, and says what stays missing and what that costs.
+pub(super) fn prepare() -> Result<()> {
+    println!("==> machine: the programs that tests run beside ours");
+    if is_root()? && is_debian() {
+        let missing = missing_packages()?;
+        if !missing.is_empty() {
+            install(&missing)?;
+        }
+    }
+    for need in NEEDS.iter().filter(|need| !on_path(need.program)) {
+        println!(
+            "    {} is missing (Debian: {}): tests that need it skip: {}",
+            need.program, need.package, need.reason
+        );
+    }
+    Ok(())
+}
+
+/// Whether we run as root.
+pub(super) fn is_root() -> Result<bool> {
+    let own = std::fs::metadata("/proc/self").context("/proc is not mounted")?;
+    Ok(own.uid() == 0)
+}
+
+/// Whether a program of that name is installed.
+pub(super) fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| folder.join(program).is_file())
+}
+
+fn is_debian() -> bool {
+    Path::new("/etc/debian_version").exists() && on_path("apt-get") && on_path("dpkg-query")
+}
+
+fn missing_packages() -> Result<Vec<&'static str>> {
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
+        .args(NEEDS.iter().map(|need| need.package))
+        .stderr(Stdio::null())
+        .output()
+        .context("cannot run dpkg-query")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let installed: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    Ok(NEEDS.iter().map(|need| need.package).filter(|package| !installed.contains(package)).collect())
+}
+
+/// Installs packages without a question. Where that does not work the tests go on, and skip aloud.
+fn install(packages: &[&str]) -> Result<()> {
+    println!("    installing {}", packages.join(" "));
+    let install = ["install", "--yes", "-qq", "--no-install-recommends"];
+    for args in [vec!["update", "-qq"], [&install, packages].concat()] {
+        let output = Command::new("apt-get")
+            .args(&args)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run apt-get")?;
+        if !output.status.success() {
+            println!(
+                "    apt-get {} ended with {}: {}",
+                args.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_package_stands_once_with_a_reason() {
+        for pair in NEEDS.windows(2) {
+            assert!(pair[0].package < pair[1].package, "{} before {}", pair[0].package, pair[1].package);
+        }
+        assert!(NEEDS.iter().all(|need| !need.reason.is_empty() && !need.program.is_empty()));
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_file() {
+        assert!(on_path("sh"));
+        assert!(!on_path("no-program-has-this-name"));
+    }
+}

@@ -1,0 +1,279 @@
+//! The test binaries of the workspace, built at once and run one after the other, the quick rooms first.
+//!
+//! Each has a temporary folder of its own. A binary that leaves a file there, or a mount anywhere, has failed.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::libtest::Report;
+use super::{Options, Outcome, Tally};
+use crate::workspace::{Workspace, cargo};
+
+/// The order in which rooms are tested; what is not named comes last.
+const ORDER: [&str; 13] = [
+    "xtask",
+    "mica-core",
+    "mica-sys",
+    "mica-layer",
+    "mica-transport",
+    "mica-testkit",
+    "mica-union",
+    "mica-store",
+    "mica-runtime",
+    "mica-engine",
+    "mica-build",
+    "mica-fuse",
+    "mica-cli",
+];
+
+/// Seconds after which a test binary is ended: it hangs.
+const TIME_LIMIT: &str = "1200";
+
+/// How long a process that a test left behind may take to tidy up.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The file in which a test that skips itself leaves a line `name: reason`, by the testkit's gates.
+const SKIPS: &str = "MICA_TEST_SKIPS";
+
+/// One line of cargo's messages.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    manifest_path: PathBuf,
+    target: Option<Target>,
+    profile: Option<Profile>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+/// One test binary.
+#[derive(Debug, PartialEq, Eq)]
+struct Suite {
+    /// Position in [`ORDER`].
+    rank: usize,
+    /// Crate and target, as a person would name them.
+    name: String,
+    dir: PathBuf,
+    program: PathBuf,
+}
+
+/// Builds and runs every test of the workspace.
+pub(super) fn run(
+    root: &Path,
+    workspace: &Workspace,
+    private: bool,
+    options: Options,
+    tally: &mut Tally,
+) -> Result<()> {
+    let mut suites = Vec::new();
+    tally.check("build", "cargo test --workspace --no-run", || {
+        let output = cargo(root)
+            .args(["test", "--quiet", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo test")?;
+        suites = found(workspace, &String::from_utf8_lossy(&output.stdout));
+        Ok(output.status.success().into())
+    });
+    for suite in &suites {
+        let mut command = Command::new("timeout");
+        command.args(["-k", "10", TIME_LIMIT]).arg(&suite.program);
+        command.current_dir(&suite.dir).env("CARGO_MANIFEST_DIR", &suite.dir);
+        run_one(&suite.name, command, private, tally)?;
+    }
+    if suites.iter().all(|suite| suite.rank == 0) {
+        tally.check("tests", "the rooms have tests", || Ok(Outcome::Failed));
+    } else if !options.fast {
+        let mut command = cargo(root);
+        command.args(["test", "--workspace", "--doc"]);
+        run_one("doc tests", command, private, tally)?;
+    }
+    Ok(())
+}
+
+/// The test binaries that cargo tells of, in the order in which they are run.
+fn found(workspace: &Workspace, messages: &str) -> Vec<Suite> {
+    let mut suites: Vec<Suite> = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter(|message| message.reason == "compiler-artifact")
+        .filter(|message| message.profile.as_ref().is_some_and(|profile| profile.test))
+        .filter_map(|message| {
+            let package = workspace.packages.iter().find(|package| package.manifest_path == message.manifest_path)?;
+            let (target, program) = (message.target?, message.executable?);
+            let kind = target.kind.first().map_or("", String::as_str);
+            Some(Suite {
+                rank: ORDER.iter().position(|room| *room == package.name).unwrap_or(ORDER.len()),
+                name: format!("{} {kind} {}", package.name, target.name),
+                dir: package.dir().to_path_buf(),
+                program,
+            })
+        })
+        .collect();
+    suites.sort_by(|a, b| (a.rank, &a.name).cmp(&(b.rank, &b.name)));
+    suites
+}
+
+/// Runs one test binary and adds what it says to the count; its output is shown when it failed.
+fn run_one(name: &str, mut command: Command, private: bool, tally: &mut Tally) -> Result<()> {
+    println!("==> tests: {name}");
+    let scratch = tempfile::Builder::new().prefix("mica-test.").tempdir().context("cannot make a temporary folder")?;
+    let (output, skips, tmp) =
+        (scratch.path().join("output"), scratch.path().join("skips"), scratch.path().join("tmp"));
+    std::fs::create_dir(&tmp).context("cannot make a temporary folder")?;
+    let mounts = if private { mount_points()? } else { BTreeSet::new() };
+    let since = Instant::now();
+
+    // Into a file, not a pipe: a process that outlives its test would hold a pipe open.
+    let both = File::create(&output).context("cannot make the output file")?;
+    let status = command
+        .env(SKIPS, &skips)
+        .env("TMPDIR", &tmp)
+        .stdin(Stdio::null())
+        .stderr(both.try_clone().context("cannot share the output file")?)
+        .stdout(both)
+        .status()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+
+    let seconds = since.elapsed().as_secs_f64();
+    let text = String::from_utf8_lossy(&std::fs::read(&output).context("cannot read the output")?).into_owned();
+    let skips = std::fs::read_to_string(&skips).unwrap_or_default();
+    let mut report = judged(&text, &skips, status);
+    if private {
+        let left = after_grace(|| Ok(mount_points()?.difference(&mounts).cloned().collect()))?;
+        report.failed.extend(left.iter().map(|mount| format!("(a mount was left behind: {mount})")));
+    }
+    let left = after_grace(|| names_in(&tmp))?;
+    report.failed.extend(left.iter().map(|name| format!("(a temporary file was left behind: {name})")));
+
+    println!(
+        "    {} passed, {} failed, {} skipped, {seconds:.1} s",
+        report.passed,
+        report.failed.len(),
+        report.skipped.len()
+    );
+    if !report.failed.is_empty() {
+        println!("{text}");
+    }
+    let full = |test: &str| format!("{name}: {test}");
+    tally.passed += report.passed;
+    tally.failed.extend(report.failed.iter().map(|test| full(test)));
+    tally.skipped.extend(report.skipped.into_iter().map(|(test, reason)| (full(&test), reason)));
+    Ok(())
+}
+
+/// What a test binary's output and end say together. No end but a good one is good.
+fn judged(output: &str, skips: &str, status: ExitStatus) -> Report {
+    let mut report = Report::read(output, skips).unwrap_or_else(|| Report {
+        failed: vec![format!("(ended before its summary: {status})")],
+        ..Report::default()
+    });
+    if !status.success() && report.failed.is_empty() {
+        report.failed.push(format!("(ended after its summary: {status})"));
+    }
+    report
+}
+
+/// Asks what was left behind until nothing is, or the grace is over.
+pub(super) fn after_grace(mut left: impl FnMut() -> Result<Vec<String>>) -> Result<Vec<String>> {
+    let since = Instant::now();
+    loop {
+        let now = left()?;
+        if now.is_empty() || since.elapsed() > GRACE {
+            return Ok(now);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Every mount of our namespace, as `id target`: a mount over another is a second one.
+pub(super) fn mount_points() -> Result<BTreeSet<String>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
+    Ok(table
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            Some(format!("{} {}", fields.next()?, fields.nth(3)?))
+        })
+        .collect())
+}
+
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    std::fs::read_dir(dir)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name().display().to_string())).collect())
+        .with_context(|| format!("cannot list {}", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    const GOOD: &str = "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
+
+    #[test]
+    fn a_binary_that_dies_has_failed_whatever_it_printed() {
+        let (good, killed, exited) = (ExitStatus::from_raw(0), ExitStatus::from_raw(9), ExitStatus::from_raw(0x100));
+        assert!(judged(GOOD, "", good).failed.is_empty());
+        for (output, status) in [(GOOD, killed), (GOOD, exited), ("", killed), ("", exited), ("", good)] {
+            assert_eq!(judged(output, "", status).failed.len(), 1, "{output:?} {status}");
+        }
+    }
+
+    #[test]
+    fn a_suite_that_leaves_a_file_behind_has_failed() {
+        let mut tally = Tally::default();
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "echo 'a::b: no moon' >> $MICA_TEST_SKIPS; echo 'test result: ok. 2 passed; 0 failed'; touch $TMPDIR/left",
+        ]);
+        run_one("a suite", command, false, &mut tally).unwrap();
+        assert_eq!(tally.passed, 1);
+        assert_eq!(tally.failed, ["a suite: (a temporary file was left behind: left)"]);
+        assert_eq!(tally.skipped, [("a suite: a::b".to_owned(), "no moon".to_owned())]);
+    }
+
+    #[test]
+    fn quick_rooms_are_run_first_and_programs_are_no_suites() {
+        let root = crate::workspace::root().unwrap();
+        let workspace = Workspace::members(&root).unwrap();
+        let message = |room: &str, kind: &str, test: bool| {
+            serde_json::json!({
+                "reason": "compiler-artifact",
+                "manifest_path": root.join("crates").join(room).join("Cargo.toml"),
+                "target": { "name": "it", "kind": [kind] },
+                "profile": { "test": test },
+                "executable": "/target/debug/it",
+            })
+            .to_string()
+        };
+        let messages = [
+            message("mica-cli", "bin", false),
+            message("mica-store", "test", true),
+            "not json".to_owned(),
+            message("mica-core", "lib", true),
+        ];
+        let names: Vec<String> = found(&workspace, &messages.join("\n")).into_iter().map(|suite| suite.name).collect();
+        assert_eq!(names, ["mica-core lib it", "mica-store test it"]);
+    }
+}
