@@ -253,6 +253,37 @@ mod tests {
         assert_eq!(tally.skipped, [("a suite: a::b".to_owned(), "no moon".to_owned())]);
     }
 
+    /// Runs itself once more in a mount namespace of its own, where a mount may be left behind.
+    #[test]
+    fn a_suite_that_leaves_a_mount_behind_has_failed() {
+        const INSIDE: &str = "XTASK_TEST_INSIDE";
+        if std::env::var_os(INSIDE).is_some() {
+            let mut tally = Tally::default();
+            let mut command = Command::new("sh");
+            command.args(["-c", "mount -t tmpfs none /mnt && echo 'test result: ok. 1 passed; 0 failed'"]);
+            run_one("a suite", command, true, &mut tally).unwrap();
+            assert_eq!(tally.failed.len(), 1, "{tally:?}");
+            assert!(tally.failed[0].starts_with("a suite: (a mount was left behind: "), "{tally:?}");
+            assert!(tally.failed[0].ends_with(" /mnt)"), "{tally:?}");
+            return;
+        }
+        let own = "test::suites::tests::a_suite_that_leaves_a_mount_behind_has_failed";
+        if !super::super::machine::is_root().unwrap() {
+            if let Some(skips) = std::env::var_os(SKIPS) {
+                std::fs::write(skips, format!("{own}: needs root\n")).unwrap();
+            }
+            return;
+        }
+        let output = Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", own])
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+    }
+
     #[test]
     fn quick_rooms_are_run_first_and_programs_are_no_suites() {
         let root = crate::workspace::root().unwrap();
