@@ -26,7 +26,7 @@ mod context;
 mod info;
 
 pub use context::{FsContext, MountError};
-pub use info::{MountInfo, MountInfoError, PeerGroup, mounts, parse_mounts};
+pub use info::{FileSystem, MountInfo, MountInfoError, PeerGroup, file_system, mount_id, mounts, parse_mounts};
 pub use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags};
 
 use crate::error::{Result, SysError};

@@ -1,1 +1,66 @@
-//! placeholder
+//! A stack of directories, shown as one tree.
+//!
+//! ```text
+//!   UnionDirs { upper, lowers }  --Driver::mount-->  Mounted (detached)  --attach-->  a path
+//!                                                            \--into_fd-->  a child's namespace
+//! ```
+//!
+//! A [`Driver`] takes directories that hold changesets with overlayfs' marks ([`mica_layer::Marks`]) and gives a mount that
+//! has no place yet. It writes to the upper and work directories alone: no lower ever changes. It knows no store, image
+//! or container.
+//!
+//! * [`Overlay`]: the kernel's overlayfs.
+#![forbid(unsafe_code)]
+
+mod dirs;
+mod error;
+mod mounted;
+pub mod overlay;
+
+use std::path::Path;
+
+pub use dirs::{UnionDirs, UpperDirs};
+pub use error::{Role, UnionError};
+pub use mounted::Mounted;
+pub use overlay::Overlay;
+
+/// A way to show a stack.
+pub trait Driver: Send + Sync {
+    /// How users name it: `overlay`.
+    fn name(&self) -> &'static str;
+
+    /// Whether stacks whose upper is on the file system of the directory `scratch` can be shown, found by showing one.
+    ///
+    /// Costs some milliseconds; the answer holds until the machine is restarted or the file system is mounted otherwise.
+    /// Leaves nothing in `scratch`.
+    fn probe(&self, scratch: &Path) -> Support;
+
+    /// Shows a stack. The mount has no place; dropped, it is gone.
+    ///
+    /// Nothing else may use `dirs.upper` while it is mounted: the caller holds the container's lock. The kernel does not
+    /// guard it.
+    ///
+    /// # Errors
+    /// [`UnionError`]; nothing is mounted then, and the upper is as it was.
+    fn mount(&self, dirs: &UnionDirs) -> Result<Mounted, UnionError>;
+}
+
+/// Whether a driver works.
+#[derive(Debug)]
+pub enum Support {
+    /// A stack was shown, written to and read.
+    Yes,
+    /// It was not.
+    No {
+        /// What was in the way; its [`UnionError::hint`] says what would help.
+        why: UnionError,
+    },
+}
+
+impl Support {
+    /// Whether it works.
+    #[must_use]
+    pub const fn is_yes(&self) -> bool {
+        matches!(self, Self::Yes)
+    }
+}

@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::SysError;
@@ -162,4 +164,49 @@ fn unescape(field: &[u8]) -> Vec<u8> {
         }
     }
     plain
+}
+
+/// What a directory stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileSystem {
+    /// The type as statfs(2) numbers it.
+    pub magic: u64,
+    /// Whether nothing can be written through this mount of it.
+    pub read_only: bool,
+}
+
+impl FileSystem {
+    /// Whether it is the kernel's overlayfs.
+    #[must_use]
+    pub const fn is_overlay(self) -> bool {
+        self.magic == 0x794c_7630
+    }
+}
+
+/// The file system that `file` is on.
+///
+/// # Errors
+/// Those of fstatfs(2).
+pub fn file_system(file: impl AsFd) -> Result<FileSystem, SysError> {
+    let refused = |errno| SysError::new("fstatfs", "", errno);
+    let magic = rustix::fs::fstatfs(&file).map_err(refused)?.f_type;
+    let flags = rustix::fs::fstatvfs(&file).map_err(refused)?.f_flag;
+    Ok(FileSystem {
+        // The type is a signed word on some machines and none of the numbers is negative.
+        magic: magic.unsigned_abs(),
+        read_only: flags.contains(StatVfsMountFlags::RDONLY),
+    })
+}
+
+/// The number of the mount that `file` is seen through (statx(2), Linux 5.8).
+///
+/// # Errors
+/// Those of statx(2); `EOPNOTSUPP` where the kernel does not say.
+pub fn mount_id(file: impl AsFd) -> Result<u64, SysError> {
+    let seen = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+        .map_err(|errno| SysError::new("statx", "", errno))?;
+    if seen.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        return Err(SysError::new("statx", "", Errno::OPNOTSUPP));
+    }
+    Ok(seen.stx_mnt_id)
 }

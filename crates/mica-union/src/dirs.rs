@@ -1,0 +1,29 @@
+//! What a union is made of.
+
+use std::path::PathBuf;
+
+use mica_layer::Marks;
+
+/// The directories of a union.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnionDirs {
+    /// Changesets, topmost first. One that stands here twice counts at its topmost place; with none, the union shows the
+    /// upper over an empty directory.
+    pub lowers: Vec<PathBuf>,
+    /// Where writes go; without one, the union is read-only.
+    pub upper: Option<UpperDirs>,
+    /// How the directories say "gone" and "opaque".
+    pub marks: Marks,
+}
+
+/// The writable part of a union.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpperDirs {
+    /// The changeset that is written to.
+    pub upper: PathBuf,
+    /// The driver's own directory, on the same mount as the upper; its content means nothing to anyone else.
+    pub work: PathBuf,
+    /// No sync reaches the disk. An upper so mounted cannot be mounted again, neither after a crash nor after a clean
+    /// unmount: for what is thrown away in the end.
+    pub volatile: bool,
+}

@@ -1,0 +1,118 @@
+//! Why a stack cannot be shown.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use mica_sys::SysError;
+use mica_sys::mount::MountError;
+
+use crate::overlay::Cause;
+
+/// Which of a union's directories one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A lower; its place in the stack, 1 being the topmost.
+    Lower(usize),
+    /// The upper.
+    Upper,
+    /// The work directory.
+    Work,
+    /// The directory that stands for a lower where there is none.
+    Empty,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lower(place) => write!(f, "lower {place}"),
+            Self::Upper => f.write_str("upper"),
+            Self::Work => f.write_str("work"),
+            Self::Empty => f.write_str("empty"),
+        }
+    }
+}
+
+/// A union that was not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnionError {
+    /// The stack is deeper than the driver can show.
+    #[error("{driver}: the stack has {count} different lowers, the most is {limit}")]
+    TooManyLowers {
+        /// The driver.
+        driver: &'static str,
+        /// How many directories there are, each counted once.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A directory cannot be opened.
+    #[error("{driver}: cannot open the {role} directory")]
+    Open {
+        /// The driver.
+        driver: &'static str,
+        /// Which.
+        role: Role,
+        /// The call, with the path.
+        source: SysError,
+    },
+    /// The kernel refuses a directory, or the stack as a whole.
+    #[error("{driver}: cannot mount {role} directory {path:?}")]
+    Mount {
+        /// The driver.
+        driver: &'static str,
+        /// The directory it was about: the refused one, or for the stack as a whole the upper, else the topmost lower.
+        role: Role,
+        /// Its path.
+        path: PathBuf,
+        /// What is known to be wrong with it.
+        cause: Option<Cause>,
+        /// The call, with the kernel's words.
+        source: MountError,
+    },
+    /// The kernel refuses something that is not about one directory.
+    #[error("{driver}: cannot mount")]
+    Kernel {
+        /// The driver.
+        driver: &'static str,
+        /// What is known to be wrong.
+        cause: Option<Cause>,
+        /// The call, with the kernel's words.
+        source: MountError,
+    },
+    /// The union is made, and cannot be put to its place or be changed.
+    #[error("cannot use the mount")]
+    Use(#[source] SysError),
+    /// The directory given for probing cannot be used.
+    #[error("{driver}: cannot probe in {scratch:?}")]
+    Scratch {
+        /// The driver.
+        driver: &'static str,
+        /// The directory.
+        scratch: PathBuf,
+        /// What was refused.
+        source: SysError,
+    },
+    /// The union of a probe does not show what it should.
+    #[error("{driver}: a union in {scratch:?} shows a wrong tree: {what}")]
+    Wrong {
+        /// The driver.
+        driver: &'static str,
+        /// Where it was tried.
+        scratch: PathBuf,
+        /// What was expected and not found.
+        what: &'static str,
+    },
+}
+
+impl UnionError {
+    /// What would help, as one sentence for users; `None` where the error says it all.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::TooManyLowers { .. } => Some("merge layers into fewer, or show the image with another driver"),
+            Self::Mount { cause, .. } | Self::Kernel { cause, .. } => cause.map(Cause::hint),
+            _ => None,
+        }
+    }
+}

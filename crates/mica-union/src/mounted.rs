@@ -1,0 +1,64 @@
+//! A union that is shown and has no place yet.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use mica_sys::Dir;
+use mica_sys::mount::{Mount, Reach, SetAttrs};
+
+use crate::UnionError;
+
+/// A detached mount of a union. Dropped before it is attached, it is gone, and nothing is left mounted.
+#[derive(Debug)]
+pub struct Mounted {
+    mount: Mount,
+}
+
+impl Mounted {
+    pub(crate) const fn new(mount: Mount) -> Self {
+        Self { mount }
+    }
+
+    /// Puts the union at `path`, a directory; a symlink there is not followed. It stays until it is unmounted.
+    ///
+    /// # Errors
+    /// [`UnionError::Use`].
+    pub fn attach(self, path: &Path) -> Result<(), UnionError> {
+        self.mount.attach(path).map_err(UnionError::Use)
+    }
+
+    /// Makes the view read-only. The upper is still held as if it were written to.
+    ///
+    /// # Errors
+    /// [`UnionError::Use`].
+    pub fn read_only(self) -> Result<Self, UnionError> {
+        self.mount.set_attrs(&SetAttrs::read_only(), Reach::One).map_err(UnionError::Use)?;
+        Ok(self)
+    }
+
+    /// The root of the union, open for use without attaching it. The mount lives as long as anything in it is open.
+    ///
+    /// # Errors
+    /// [`UnionError::Use`].
+    pub fn dir(&self) -> Result<Dir, UnionError> {
+        let copy = self.mount.as_fd().try_clone_to_owned();
+        let copy = copy.map_err(|error| {
+            let errno = mica_sys::Errno::from_io_error(&error).unwrap_or(mica_sys::Errno::IO);
+            UnionError::Use(mica_sys::SysError::new("dup", "", errno))
+        })?;
+        // The mount's descriptor names the root without having it open (O_PATH).
+        Dir::from_fd(copy).open_dir(b"").map_err(UnionError::Use)
+    }
+
+    /// The mount, for whoever puts it somewhere else: a child process with a namespace of its own.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.mount.into_fd()
+    }
+}
+
+impl AsFd for Mounted {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.mount.as_fd()
+    }
+}

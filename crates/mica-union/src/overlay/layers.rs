@@ -1,0 +1,103 @@
+//! The open directories of a union, on their way to the kernel.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+use mica_sys::Dir;
+use mica_sys::mount::FsContext;
+
+use super::{NAME, cause, is_unknown, open, tmpfs};
+use crate::{Role, UnionDirs, UnionError};
+
+/// How a layer is named to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// By its descriptor (Linux 6.13).
+    Descriptor,
+    /// By the path of its descriptor in `/proc`: short, and without a byte that would need escaping in `upperdir`. The
+    /// table of mounts then shows that path instead of the directory's own.
+    ProcPath,
+}
+
+/// One directory.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) role: Role,
+    pub(super) path: PathBuf,
+    pub(super) dir: Dir,
+}
+
+impl Layer {
+    pub(super) fn open(role: Role, path: &Path) -> Result<Self, UnionError> {
+        Ok(Self { role, path: path.to_owned(), dir: open(role, path)? })
+    }
+
+    pub(super) fn new_tmpfs() -> Result<Self, UnionError> {
+        let mount =
+            tmpfs().map_err(|source| UnionError::Kernel { driver: NAME, cause: cause::of_call(&source), source })?;
+        let dir = Dir::from_fd(mount.into_fd()).open_dir(b"");
+        let dir = dir.map_err(|source| UnionError::Open { driver: NAME, role: Role::Empty, source })?;
+        Ok(Self { role: Role::Empty, path: PathBuf::from("(tmpfs)"), dir })
+    }
+
+    /// Hands the layer over; gives the way in which the next is best named.
+    pub(super) fn give(&self, key: &str, overlay: &FsContext, naming: Naming) -> Result<Naming, UnionError> {
+        let mut naming = naming;
+        let mut given = match naming {
+            Naming::Descriptor => overlay.fd(key, &self.dir),
+            Naming::ProcPath => self.give_path(key, overlay),
+        };
+        if naming == Naming::Descriptor && given.as_ref().is_err_and(|error| is_unknown(error.error().errno())) {
+            naming = Naming::ProcPath;
+            given = self.give_path(key, overlay);
+        }
+        given.map(|()| naming).map_err(|source| UnionError::Mount {
+            driver: NAME,
+            role: self.role,
+            path: self.path.clone(),
+            cause: cause::of_layer(self, &source),
+            source,
+        })
+    }
+
+    fn give_path(&self, key: &str, overlay: &FsContext) -> Result<(), mica_sys::mount::MountError> {
+        let path = format!("/proc/self/fd/{}", self.dir.as_fd().as_raw_fd());
+        overlay.string(key, path.as_bytes())
+    }
+}
+
+/// All directories of a union, open.
+#[derive(Debug)]
+pub(super) struct Layers {
+    /// Topmost first, each once.
+    pub(super) lowers: Vec<Layer>,
+    /// Upper and work.
+    pub(super) upper: Option<(Layer, Layer)>,
+}
+
+impl Layers {
+    /// Opens the directories. One that comes twice, under whatever path, is kept at its topmost place.
+    pub(super) fn open(dirs: &UnionDirs) -> Result<Self, UnionError> {
+        let mut seen = BTreeSet::new();
+        let mut lowers = Vec::with_capacity(dirs.lowers.len());
+        for (number, path) in dirs.lowers.iter().enumerate() {
+            let layer = Layer::open(Role::Lower(number + 1), path)?;
+            let metadata = layer.dir.metadata();
+            let metadata = metadata.map_err(|source| UnionError::Open { driver: NAME, role: layer.role, source })?;
+            if seen.insert((metadata.dev, metadata.ino)) {
+                lowers.push(layer);
+            }
+        }
+        let upper = match &dirs.upper {
+            Some(upper) => Some((Layer::open(Role::Upper, &upper.upper)?, Layer::open(Role::Work, &upper.work)?)),
+            None => None,
+        };
+        Ok(Self { lowers, upper })
+    }
+
+    /// The directory that names the union in errors.
+    pub(super) fn subject(&self) -> Option<&Layer> {
+        self.upper.as_ref().map(|(upper, _)| upper).or_else(|| self.lowers.first())
+    }
+}
