@@ -1,0 +1,106 @@
+//! A file's bytes as memory, read-only.
+#![allow(unsafe_code, reason = "mmap gives a pointer, and munmap takes it back")]
+
+use std::fmt;
+use std::ops::Deref;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::error::{Result, SysError};
+use crate::file::File;
+
+/// A whole file, mapped read-only.
+///
+/// Only for sealed files: those that no process changes any more, but only removes. The bytes of a file that is written
+/// to would change under a reference, and those of one that is cut would end the process with `SIGBUS`. A removed file
+/// stays readable while it is mapped.
+pub struct Mapping {
+    /// `None` for an empty file, which cannot be mapped.
+    bytes: Option<NonNull<[u8]>>,
+}
+
+impl Mapping {
+    /// Maps the whole of a sealed file.
+    ///
+    /// # Errors
+    /// `fstat`'s and `mmap`'s; `EFBIG` where the file does not fit into memory.
+    pub fn of_sealed(file: &File) -> Result<Self> {
+        let wrong = |errno| SysError::new("mmap", file.name(), errno);
+        let size = file.metadata()?.size;
+        let length = usize::try_from(size).ok().filter(|length| isize::try_from(*length).is_ok());
+        let length = length.ok_or_else(|| wrong(Errno::FBIG))?;
+        if length == 0 {
+            return Ok(Self { bytes: None });
+        }
+        // SAFETY: a null address lets the kernel choose one where nothing of ours is; the descriptor is open and the
+        // length is not zero.
+        let mapped = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, file.as_fd(), 0)
+        };
+        let start = NonNull::new(mapped.map_err(wrong)?.cast::<u8>()).ok_or_else(|| wrong(Errno::NOMEM))?;
+        Ok(Self { bytes: Some(NonNull::slice_from_raw_parts(start, length)) })
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self.bytes {
+            // SAFETY: the range is mapped readable until `drop`, is not longer than `isize::MAX`, and nothing writes to it:
+            // not this process, which has it read-only, and not another, since the file is sealed.
+            Some(bytes) => unsafe { bytes.as_ref() },
+            None => &[],
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let Some(bytes) = self.bytes else { return };
+        // SAFETY: the range is what `mmap` gave, is unmapped once, and every borrow of it has ended with `self`.
+        let unmapped = unsafe { rustix::mm::munmap(bytes.as_ptr().cast(), bytes.len()) };
+        debug_assert_eq!(unmapped, Ok(()));
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mapping({} bytes)", self.len())
+    }
+}
+
+// SAFETY: the mapping belongs to the process and not to a thread; it can be unmapped from any.
+unsafe impl Send for Mapping {}
+// SAFETY: shared references only read, and nothing writes.
+unsafe impl Sync for Mapping {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dir;
+
+    #[test]
+    fn a_mapping_is_the_files_bytes_also_when_the_name_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        let mut file = dir.create_file(b"sealed", 0o600).unwrap();
+        assert!(Mapping::of_sealed(&file).unwrap().is_empty());
+        file.write_whole(b"bytes").unwrap();
+        let mapping = Mapping::of_sealed(&dir.open_file(b"sealed").unwrap()).unwrap();
+        dir.unlink(b"sealed").unwrap();
+        assert_eq!(&mapping[..], b"bytes");
+        assert_eq!(std::thread::spawn(move || mapping.len()).join().unwrap(), 5);
+    }
+
+    #[test]
+    fn a_directory_is_not_mapped() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        let itself = File::from_fd(dir.try_clone().unwrap().as_fd().try_clone_to_owned().unwrap(), b"directory");
+        assert_eq!(Mapping::of_sealed(&itself).unwrap_err().call(), "mmap");
+    }
+}
