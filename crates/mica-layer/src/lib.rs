@@ -21,6 +21,7 @@
 mod error;
 mod limits;
 mod marks;
+pub mod tar;
 
 pub use error::{EntryError, LayerError, Result};
 pub use limits::Limits;

@@ -1,0 +1,1 @@
+//! The parser against hand-made and mutated archives.
