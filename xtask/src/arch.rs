@@ -70,7 +70,6 @@ const ABSENCES: &[Absence] = &[
         words: &[
             "std::fs",
             "std::net",
-            "std::env",
             "std::process",
             "std::os::unix::net",
             "std::thread",

@@ -12,6 +12,9 @@ use anyhow::{Context, Result, bail};
 use super::{Outcome, Tally, machine, suites};
 use crate::workspace::Workspace;
 
+/// Seconds after which a command of a session is ended.
+const TIME_LIMIT: &str = "900";
+
 /// One command of a session and what it prints.
 #[derive(Debug, PartialEq, Eq)]
 struct Turn {
@@ -64,7 +67,10 @@ fn play(root: &Path, path: &std::ffi::OsStr, turns: &[Turn]) -> Result<()> {
     let in_tree = turns.iter().any(|turn| turn.command.starts_with("cargo "));
     let mounts = suites::mount_points()?;
     for turn in turns {
-        let output = Command::new("bash")
+        // timeout makes a process group: a program that signals its whole group, as mmdebstrap does when its reader is
+        // gone, must not reach us.
+        let output = Command::new("timeout")
+            .args(["-k", "10", TIME_LIMIT, "bash"])
             .args(["-o", "pipefail", "-c", &format!("exec 2>&1\n{}", turn.command)])
             .current_dir(if in_tree { root } else { &work })
             .env("PATH", path)
@@ -74,7 +80,7 @@ fn play(root: &Path, path: &std::ffi::OsStr, turns: &[Turn]) -> Result<()> {
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .output()
-            .context("cannot run bash")?;
+            .context("cannot run timeout and bash")?;
         let printed = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             bail!("$ {}\n{printed}ended with {}", turn.command, output.status);

@@ -260,11 +260,11 @@ mod tests {
         if std::env::var_os(INSIDE).is_some() {
             let mut tally = Tally::default();
             let mut command = Command::new("sh");
-            command.args(["-c", "mount -t tmpfs none /mnt && echo 'test result: ok. 1 passed; 0 failed'"]);
+            command.args(["-c", "mount --bind / / && echo 'test result: ok. 1 passed; 0 failed'"]);
             run_one("a suite", command, true, &mut tally).unwrap();
             assert_eq!(tally.failed.len(), 1, "{tally:?}");
             assert!(tally.failed[0].starts_with("a suite: (a mount was left behind: "), "{tally:?}");
-            assert!(tally.failed[0].ends_with(" /mnt)"), "{tally:?}");
+            assert!(tally.failed[0].ends_with(" /)"), "{tally:?}");
             return;
         }
         let own = "test::suites::tests::a_suite_that_leaves_a_mount_behind_has_failed";
@@ -281,7 +281,8 @@ mod tests {
             .env(INSIDE, "1")
             .output()
             .unwrap();
-        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("test result: ok. 1 passed"), "{text}");
     }
 
     #[test]
