@@ -72,6 +72,15 @@ impl Dir {
         self.resolve(path, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
     }
 
+    /// Opens a directory at or under this one on the same mount; no component may be a symlink, and none leads out.
+    ///
+    /// # Errors
+    /// `openat2`'s: `EXDEV` for a mount point on the way, and for a path that would leave.
+    pub fn open_dir_same_mount(&self, path: &[u8]) -> Result<Self> {
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        self.resolve(path, how)
+    }
+
     /// Opens a directory at or under this one, where symlinks are followed as if this directory were `/`.
     ///
     /// # Errors

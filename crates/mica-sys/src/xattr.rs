@@ -108,6 +108,16 @@ impl Dir {
         list(self, b".")
     }
 
+    /// Removes an attribute of this directory.
+    ///
+    /// # Errors
+    /// `ENODATA` when it has none of that name; `fremovexattr`'s.
+    pub fn remove_own_xattr(&self, attribute: &[u8]) -> Result<()> {
+        door("fremovexattr", b".")?;
+        rustix::fs::fremovexattr(self, attribute)
+            .map_err(|errno| SysError::new("fremovexattr", about(b".", attribute), errno))
+    }
+
     /// Sets an attribute of this directory.
     ///
     /// # Errors
