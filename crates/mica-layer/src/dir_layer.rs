@@ -1,0 +1,101 @@
+//! A directory with marks, asked as a layer: an upper, or any live directory that serves as a lower.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mica_core::{Change, Layer, LayerEntry, Name, RelPath, Stack, changes};
+use mica_sys::{Dir, Errno, SysError};
+
+use crate::tree::{look, look_at_self, reading};
+use crate::{LayerError, Marks};
+
+/// A directory as a [`Layer`]: read as the kernel's overlayfs reads it, at the moment of the question.
+///
+/// The walk to a path follows no symlink. Content hashes are not known. A file with several names has its inode number
+/// as link group. What is mounted inside of the directory is seen, where overlayfs would look under it: give the clone
+/// of one mount where that matters.
+#[derive(Debug)]
+pub struct DirLayer {
+    dir: Dir,
+    marks: Marks,
+    /// The directory that was asked last: walks ask for its names one after the other.
+    last: Mutex<Option<(RelPath, Arc<Dir>)>>,
+}
+
+impl DirLayer {
+    /// A layer over `dir`.
+    #[must_use]
+    pub const fn new(dir: Dir, marks: Marks) -> Self {
+        Self { dir, marks, last: Mutex::new(None) }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub const fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Opens the directory `path`; `None` when there is none.
+    fn open(&self, path: &RelPath) -> Result<Option<Arc<Dir>>, LayerError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, dir)) = &*last
+            && at == path
+        {
+            return Ok(Some(Arc::clone(dir)));
+        }
+        let opened = match &*last {
+            Some((at, dir)) if path.parent().as_ref() == Some(at) => {
+                let name = path.name();
+                dir.open_dir(name.as_ref().map_or(&[], Name::as_bytes))
+            }
+            _ => self.dir.open_dir(path.as_bytes()),
+        };
+        match opened {
+            Ok(dir) => {
+                let dir = Arc::new(dir);
+                *last = Some((path.clone(), Arc::clone(&dir)));
+                Ok(Some(dir))
+            }
+            Err(error) if is_no_directory(&error) => Ok(None),
+            Err(error) => Err(reading(path)(error).into()),
+        }
+    }
+}
+
+/// Whether there is nothing, or something else than a directory, at the path or on the way.
+fn is_no_directory(error: &SysError) -> bool {
+    matches!(error.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+}
+
+impl Layer for DirLayer {
+    type Error = LayerError;
+
+    fn entry(&self, path: &RelPath) -> Result<Option<LayerEntry>, LayerError> {
+        let Some((parent, name)) = path.split() else {
+            return Ok(Some(LayerEntry::Node(look_at_self(&self.dir, path, self.marks)?)));
+        };
+        let Some(parent) = self.open(&parent)? else {
+            return Ok(None);
+        };
+        Ok(look(&parent, name.as_bytes(), path, self.marks)?.map(|seen| seen.entry))
+    }
+
+    fn names(&self, path: &RelPath) -> Result<Vec<Name>, LayerError> {
+        let Some(dir) = self.open(path)? else {
+            return Ok(Vec::new());
+        };
+        let entries = dir.read_dir().map_err(reading(path))?;
+        Ok(entries.iter().filter_map(|entry| Name::new(&entry.name).ok()).collect())
+    }
+}
+
+/// What the upper in `upper` changes in `below`, sorted by path; it costs what changed.
+///
+/// # Errors
+/// When the upper or a layer of the stack that had to be asked cannot be read.
+pub fn diff_upper<L>(upper: &Dir, marks: Marks, below: &Stack<L>) -> Result<Vec<Change>, LayerError>
+where
+    L: Layer<Error = LayerError>,
+{
+    let dir = upper.try_clone().map_err(reading(&RelPath::root()))?;
+    changes(&DirLayer::new(dir, marks), below)
+}

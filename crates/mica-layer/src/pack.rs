@@ -1,0 +1,250 @@
+//! An upper as a layer tar: the changeset alone, the same bytes for the same tree.
+//!
+//! Only the upper is read. Kernel marks become what a layer tar has (OCI image specification, "Whiteouts"), members come
+//! sorted by path with `/` lowest, and nothing is written that depends on the machine, the order of its directories or
+//! the time of packing. Sockets are left out, as they mean nothing without the process that made them. A sparse file is
+//! written whole.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use mica_core::{Attrs, DiffId, DigestHasher, Kind, LayerEntry, Name, Node, RelPath, WHITEOUT_PREFIX};
+use mica_sys::{Dir, File, Metadata};
+
+use crate::ladder::Ladder;
+use crate::tar::{Member, MemberKind, WriteError, Writer};
+use crate::tree::{Seen, look, look_at_self, reading};
+use crate::{LayerError, Marks};
+
+#[cfg(test)]
+mod tests;
+
+/// The whiteout that makes its directory opaque.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// How an upper is packed.
+#[derive(Debug, Clone, Default)]
+pub struct Pack {
+    /// The marks that it was written with.
+    pub marks: Marks,
+    /// The attributes of the root below. An upper's root is only a copy of it, and is packed when its mode, owner or
+    /// extended attributes are others; its time changes with every name made in it and is not asked. `None`: the root
+    /// is never packed.
+    pub root: Option<Attrs>,
+}
+
+/// What was packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// The digest of the tar.
+    pub diff_id: DiffId,
+    /// Bytes of the tar.
+    pub tar_size: u64,
+    /// Its members; 0 when the upper has no change.
+    pub entries: u64,
+    /// Sockets, which were left out.
+    pub skipped: Vec<RelPath>,
+}
+
+/// Why an upper cannot be a layer tar.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// A layer tar has no way to say this name.
+    #[error("{path} cannot be in a layer: a name that begins with \".wh.\" means that something is deleted")]
+    WhiteoutName {
+        /// The file, or what a whiteout hides.
+        path: RelPath,
+    },
+    /// Somebody writes to the upper.
+    #[error("{path} changed while it was read")]
+    Changed {
+        /// The file.
+        path: RelPath,
+    },
+}
+
+/// Writes the layer tar of `upper` to `out`.
+///
+/// # Errors
+/// [`PackError`]; [`crate::TreeError`] when the upper cannot be read or has marks whose meaning is in the layers below;
+/// [`WriteError`] when `out` takes no more. What was written until then is of no use.
+pub fn pack(upper: &Dir, how: &Pack, out: &mut dyn Write) -> Result<Packed, LayerError> {
+    let mut packer = Packer {
+        tar: Writer::new(Hashing { out, hasher: DigestHasher::default() }),
+        marks: how.marks,
+        entries: 0,
+        skipped: Vec::new(),
+        groups: HashMap::new(),
+    };
+    packer.root(upper, how.root.as_ref())?;
+    packer.tree(upper)?;
+    let tar_size = packer.tar.written() + crate::tar::writer::END_SIZE;
+    let hashing = packer.tar.finish()?;
+    Ok(Packed {
+        diff_id: DiffId::from_sha256(hashing.hasher.finish()),
+        tar_size,
+        entries: packer.entries,
+        skipped: packer.skipped,
+    })
+}
+
+struct Packer<'a> {
+    tar: Writer<Hashing<'a>>,
+    marks: Marks,
+    entries: u64,
+    skipped: Vec<RelPath>,
+    /// The first path, in order, of each file that has several names.
+    groups: HashMap<(u64, u64), RelPath>,
+}
+
+impl Packer<'_> {
+    fn root(&mut self, upper: &Dir, below: Option<&Attrs>) -> Result<(), LayerError> {
+        let root = look_at_self(upper, &RelPath::root(), self.marks)?;
+        if below.is_some_and(|below| Attrs { mtime: below.mtime, ..root.attrs.clone() } != *below) {
+            self.member(b".", MemberKind::Directory, &root.attrs)?;
+        }
+        self.opaque(&RelPath::root(), &root)
+    }
+
+    fn tree(&mut self, upper: &Dir) -> Result<(), LayerError> {
+        let mut ladder = Ladder::new(upper, Dir::open_dir);
+        let mut levels = vec![(RelPath::root(), sorted_names(upper, &RelPath::root())?)];
+        while let Some((parent, names)) = levels.last_mut() {
+            let Some(name) = names.next() else {
+                levels.pop();
+                ladder.step_out();
+                continue;
+            };
+            let path = parent.join(&name);
+            let dir = ladder.here().map_err(reading(parent))?;
+            let Some(seen) = look(dir, name.as_bytes(), &path, self.marks)? else {
+                return Err(PackError::Changed { path }.into());
+            };
+            if name.as_bytes().starts_with(WHITEOUT_PREFIX) {
+                return Err(PackError::WhiteoutName { path }.into());
+            }
+            if self.entry(dir, &name, &path, &seen)? {
+                let inner = dir.open_dir(name.as_bytes()).map_err(reading(&path))?;
+                let names = sorted_names(&inner, &path)?;
+                ladder.step_in(&path, inner);
+                levels.push((path, names));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one entry; says whether it is a directory, to be gone through next.
+    fn entry(&mut self, dir: &Dir, name: &Name, path: &RelPath, seen: &Seen) -> Result<bool, LayerError> {
+        let LayerEntry::Node(node) = &seen.entry else {
+            let hidden = [WHITEOUT_PREFIX, name.as_bytes()].concat();
+            self.mark(&path.parent().unwrap_or_default(), &hidden)?;
+            return Ok(false);
+        };
+        if node.link_group.is_some() && !matches!(node.kind, Kind::Socket) {
+            let file = (seen.metadata.dev, seen.metadata.ino);
+            if let Some(first) = self.groups.get(&file).cloned() {
+                self.member(path.as_bytes(), MemberKind::HardLink(first.as_bytes()), &node.attrs)?;
+                return Ok(false);
+            }
+            self.groups.insert(file, path.clone());
+        }
+        let kind = match &node.kind {
+            Kind::File { size, .. } => {
+                self.file(dir, name, path, (*size, &node.attrs), &seen.metadata)?;
+                return Ok(false);
+            }
+            Kind::Directory { .. } => MemberKind::Directory,
+            Kind::Symlink { target } => MemberKind::Symlink(target),
+            Kind::CharDevice(rdev) => MemberKind::CharDevice(*rdev),
+            Kind::BlockDevice(rdev) => MemberKind::BlockDevice(*rdev),
+            Kind::Fifo => MemberKind::Fifo,
+            // A directory has no entry of the last kind: it is said by an index alone.
+            _ => {
+                self.skipped.push(path.clone());
+                return Ok(false);
+            }
+        };
+        self.member(path.as_bytes(), kind, &node.attrs)?;
+        self.opaque(path, node)?;
+        Ok(node.kind.is_directory())
+    }
+
+    fn file(
+        &mut self,
+        dir: &Dir,
+        name: &Name,
+        path: &RelPath,
+        (size, attrs): (u64, &Attrs),
+        was: &Metadata,
+    ) -> Result<(), LayerError> {
+        let mut file = dir.open_file(name.as_bytes()).map_err(reading(path))?;
+        let changed = || LayerError::from(PackError::Changed { path: path.clone() });
+        if !is_same(&file, was, path)? {
+            return Err(changed());
+        }
+        let member = Member { path: path.as_bytes(), kind: MemberKind::File(size), attrs };
+        match self.tar.append(&member, &mut file) {
+            Err(LayerError::TarWrite(WriteError::Size { .. })) => return Err(changed()),
+            written => written?,
+        }
+        self.entries += 1;
+        if is_same(&file, was, path)? { Ok(()) } else { Err(changed()) }
+    }
+
+    fn opaque(&mut self, path: &RelPath, node: &Node) -> Result<(), LayerError> {
+        if matches!(node.kind, Kind::Directory { opaque: true, .. }) {
+            self.mark(path, OPAQUE)?;
+        }
+        Ok(())
+    }
+
+    /// An empty file that says something by its name. It has no time: the kernel keeps one device for all whiteouts of an
+    /// upper, whose time is that of the first.
+    fn mark(&mut self, parent: &RelPath, name: &[u8]) -> Result<(), LayerError> {
+        let mut path = parent.as_bytes().to_vec();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        self.member(&path, MemberKind::File(0), &Attrs::default())
+    }
+
+    fn member(&mut self, path: &[u8], kind: MemberKind<'_>, attrs: &Attrs) -> Result<(), LayerError> {
+        self.tar.append(&Member { path, kind, attrs }, &mut io::empty())?;
+        self.entries += 1;
+        Ok(())
+    }
+}
+
+/// Whether `file` is the one that was looked at, and not written to since.
+fn is_same(file: &File, was: &Metadata, path: &RelPath) -> Result<bool, LayerError> {
+    let now = file.metadata().map_err(reading(path))?;
+    let key = |metadata: &Metadata| (metadata.dev, metadata.ino, metadata.size, metadata.mtime);
+    Ok(key(&now) == key(was))
+}
+
+fn sorted_names(dir: &Dir, path: &RelPath) -> Result<std::vec::IntoIter<Name>, LayerError> {
+    let entries = dir.read_dir().map_err(reading(path))?;
+    let mut names: Vec<Name> = entries.iter().filter_map(|entry| Name::new(&entry.name).ok()).collect();
+    names.sort_unstable();
+    Ok(names.into_iter())
+}
+
+/// Hashes what goes through.
+struct Hashing<'a> {
+    out: &'a mut dyn Write,
+    hasher: DigestHasher,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

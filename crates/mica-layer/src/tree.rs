@@ -1,0 +1,166 @@
+//! A name in a directory with marks, read as the statement that it stands for.
+//!
+//! What the kernel's overlayfs would make of the directory as a layer is what is read here: a device 0:0 is a whiteout,
+//! an attribute makes a directory opaque, escaped attributes lose the escape and the overlay's own are not shown.
+
+use mica_core::{Attrs, Kind, LayerEntry, Node, Rdev, RelPath, Timestamp, Xattrs};
+use mica_sys::{Dir, FileKind, Metadata, SysError, Time};
+
+use crate::Marks;
+
+/// Why a directory cannot be read as a layer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TreeError {
+    /// A call on something in it was refused.
+    #[error("cannot read {path}")]
+    Read {
+        /// What was being read.
+        path: RelPath,
+        /// The refused call.
+        source: SysError,
+    },
+    /// A directory that was renamed by a mark (overlayfs, "redirect_dir"): its content stands elsewhere below.
+    #[error("{path} was renamed with redirect_dir, which is not read here; mount with redirect_dir=off")]
+    Redirect {
+        /// The directory.
+        path: RelPath,
+    },
+    /// A file of which only the metadata was copied up (overlayfs, "metacopy"): its content stands below.
+    #[error("{path} has no content of its own (metacopy), which is not read here; mount with metacopy=off")]
+    Metacopy {
+        /// The file.
+        path: RelPath,
+    },
+}
+
+/// The label that a host's SELinux policy gives to every file. It says nothing of the layer and differs by machine.
+pub(crate) const HOST_LABEL: &[u8] = b"security.selinux";
+
+/// A statement with what the kernel said of the file that makes it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) entry: LayerEntry,
+    pub(crate) metadata: Metadata,
+}
+
+/// Turns a refused call into a [`TreeError`] that names the path.
+pub(crate) fn reading(path: &RelPath) -> impl FnOnce(SysError) -> TreeError + '_ {
+    |source| TreeError::Read { path: path.clone(), source }
+}
+
+/// Reads `name` in `dir`, which is `path` in the layer; `None` when there is no such name.
+pub(crate) fn look(dir: &Dir, name: &[u8], path: &RelPath, marks: Marks) -> Result<Option<Seen>, TreeError> {
+    let Some(metadata) = dir.stat_if_there(name).map_err(reading(path))? else {
+        return Ok(None);
+    };
+    if metadata.is_whiteout_device() {
+        return Ok(Some(Seen { entry: LayerEntry::Whiteout, metadata }));
+    }
+    let said = match metadata.kind {
+        // `lgetxattr` by path walks through /proc for each attribute; a directory is opened anyway.
+        FileKind::Directory => match dir.open_dir_if_there(name).map_err(reading(path))? {
+            Some(opened) => said_of_self(&opened, path, marks)?,
+            None => return Ok(None),
+        },
+        _ => {
+            let names = dir.list_xattrs(name).map_err(reading(path))?;
+            Said::read(names, |attribute| dir.get_xattr(name, attribute), path, marks)?
+        }
+    };
+    if said.whiteout && metadata.kind == FileKind::File {
+        return Ok(Some(Seen { entry: LayerEntry::Whiteout, metadata }));
+    }
+    let target = match metadata.kind {
+        FileKind::Symlink => dir.read_link(name).map_err(reading(path))?,
+        _ => Vec::new(),
+    };
+    let node = node(&metadata, said, target);
+    Ok(Some(Seen { entry: LayerEntry::Node(node), metadata }))
+}
+
+/// Reads the directory `dir` itself, which is `path` in the layer.
+pub(crate) fn look_at_self(dir: &Dir, path: &RelPath, marks: Marks) -> Result<Node, TreeError> {
+    let metadata = dir.metadata().map_err(reading(path))?;
+    let said = said_of_self(dir, path, marks)?;
+    Ok(node(&metadata, said, Vec::new()))
+}
+
+fn said_of_self(dir: &Dir, path: &RelPath, marks: Marks) -> Result<Said, TreeError> {
+    let names = dir.list_own_xattrs().map_err(reading(path))?;
+    Said::read(names, |attribute| dir.get_own_xattr(attribute), path, marks)
+}
+
+fn node(metadata: &Metadata, said: Said, target: Vec<u8>) -> Node {
+    let device = Rdev { major: metadata.rdev_major, minor: metadata.rdev_minor };
+    let kind = match metadata.kind {
+        FileKind::File if said.device_zero => Kind::CharDevice(Rdev::default()),
+        FileKind::File => Kind::File { size: metadata.size, content: None },
+        FileKind::Directory => Kind::Directory { opaque: said.opaque, implicit: false },
+        FileKind::Symlink => Kind::Symlink { target },
+        FileKind::CharDevice => Kind::CharDevice(device),
+        FileKind::BlockDevice => Kind::BlockDevice(device),
+        FileKind::Fifo => Kind::Fifo,
+        FileKind::Socket => Kind::Socket,
+    };
+    let link_group = (metadata.nlink > 1 && !kind.is_directory()).then_some(metadata.ino);
+    let attrs = Attrs {
+        mode: metadata.mode,
+        uid: metadata.uid,
+        gid: metadata.gid,
+        mtime: timestamp(metadata.mtime),
+        xattrs: said.xattrs,
+    };
+    Node { kind, attrs, link_group }
+}
+
+pub(crate) const fn timestamp(time: Time) -> Timestamp {
+    Timestamp { secs: time.secs, nanos: time.nanos }
+}
+
+pub(crate) const fn time(timestamp: Timestamp) -> Time {
+    Time { secs: timestamp.secs, nanos: timestamp.nanos }
+}
+
+/// What extended attributes say: marks, and the layer's own.
+#[derive(Default)]
+struct Said {
+    opaque: bool,
+    whiteout: bool,
+    device_zero: bool,
+    xattrs: Xattrs,
+}
+
+impl Said {
+    fn read(
+        names: Vec<Vec<u8>>,
+        value: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, SysError>,
+        path: &RelPath,
+        marks: Marks,
+    ) -> Result<Self, TreeError> {
+        let mut said = Self::default();
+        for name in names {
+            if let Some(plain) = marks.unescape(&name) {
+                // An attribute may go between the listing and here, on a live directory.
+                if plain != HOST_LABEL
+                    && let Some(value) = value(&name).map_err(reading(path))?
+                {
+                    said.xattrs.insert(plain, value);
+                }
+                continue;
+            }
+            let mark = name.get(marks.prefix().len()..).unwrap_or_default();
+            match mark {
+                // "x" only says that the directory has whiteouts that are attributes (Linux 6.7).
+                b"opaque" => said.opaque = value(&name).map_err(reading(path))?.is_some_and(|value| value == b"y"),
+                b"whiteout" => said.whiteout = true,
+                b"redirect" => return Err(TreeError::Redirect { path: path.clone() }),
+                b"metacopy" => return Err(TreeError::Metacopy { path: path.clone() }),
+                _ if name == marks.device_zero() => said.device_zero = true,
+                // origin, impure, nlink, uuid, protattr: what overlayfs remembers for itself.
+                _ => {}
+            }
+        }
+        Ok(said)
+    }
+}
