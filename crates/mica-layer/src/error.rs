@@ -47,6 +47,21 @@ pub enum LayerError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Compressed bytes that cannot be read or written.
+    #[error(transparent)]
+    Compression(#[from] crate::CompressionError),
+    /// A tar that cannot be written.
+    #[error(transparent)]
+    TarWrite(#[from] crate::tar::WriteError),
+    /// A directory that cannot be read as a layer.
+    #[error(transparent)]
+    Tree(#[from] crate::TreeError),
+    /// An upper that cannot be a layer tar.
+    #[error(transparent)]
+    Pack(#[from] crate::PackError),
+    /// A changeset that could not be brought onto a tree.
+    #[error(transparent)]
+    Apply(#[from] crate::ApplyError),
     /// A thread of the unpacking could not be started or ended without a word.
     #[error("unpacking was cut off")]
     Thread,

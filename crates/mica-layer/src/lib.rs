@@ -12,17 +12,32 @@
 //! * [`tar`]: a pull parser for tar archives that loses no byte.
 //! * [`unpack`]: a layer tar becomes `diff/` (ready for overlayfs), `index` and `recon` in one pass.
 //! * [`Index`]: what the layer says, sorted, read from the file as it stands ([`index::format`]).
+//! * [`pack`]: an upper becomes a layer tar, the same bytes for the same tree; [`apply_onto`]: it is brought onto a live
+//!   directory.
+//! * [`DirLayer`]: a directory with the kernel's [`Marks`], asked as a layer.
+//! * [`decoder`], [`encoder`]: the compression around a tar.
 //! * [`rebuild`]: the very tar back, from `diff/`, `index` and `recon` ([`recon::format`]).
 //!
 //! Paths inside a layer are [`mica_core::RelPath`]; they are opened component by component below an open directory and
 //! never through a symlink.
 #![forbid(unsafe_code)]
 
+mod apply;
+mod compress;
+mod dir_layer;
 mod error;
+mod ladder;
 mod limits;
 mod marks;
+mod pack;
 pub mod tar;
+mod tree;
 
+pub use apply::{Applied, Apply, ApplyError, apply_onto};
+pub use compress::{Compression, CompressionError, Decoder, Encoder, ZSTD_WINDOW_LOG_MAX, decoder, encoder};
+pub use dir_layer::{DirLayer, diff_upper};
 pub use error::{EntryError, LayerError, Result};
 pub use limits::Limits;
 pub use marks::Marks;
+pub use pack::{Pack, PackError, Packed, pack};
+pub use tree::TreeError;

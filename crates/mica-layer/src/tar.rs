@@ -21,6 +21,7 @@ mod input;
 pub mod pax;
 mod scan;
 pub mod sparse;
+pub(crate) mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ mod tests;
 pub use archive::{Archive, Piece};
 pub use entry::{Entry, EntryKind};
 pub use scan::scan;
+pub use writer::{Member, MemberKind, WriteError, Writer};
 
 /// The unit of a tar: headers fill one, bodies are padded to it.
 pub const BLOCK: usize = 512;
