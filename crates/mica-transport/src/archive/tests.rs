@@ -1,0 +1,621 @@
+use std::io::Read;
+
+use mica_core::{DiffId, ImageId};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::LooksLike;
+use crate::testing::*;
+use crate::{Reference, spool};
+
+fn read(bytes: &[u8]) -> Result<Vec<SourceImage>, TransportError> {
+    open_archive(file(bytes))?.images()
+}
+
+fn read_for(bytes: &[u8], platform: &str) -> Result<Vec<SourceImage>, TransportError> {
+    let options = OpenOptions { platform: Some(platform.parse().unwrap()), ..OpenOptions::default() };
+    open_archive_with(file(bytes), options)?.images()
+}
+
+fn names(image: &SourceImage) -> Vec<String> {
+    image.names.iter().map(Reference::familiar).collect()
+}
+
+/// Reads every layer to its end, as whoever loads the image would.
+fn read_layers(source: &dyn ImageSource, image: &SourceImage) -> Result<Vec<Vec<u8>>, TransportError> {
+    let mut layers = Vec::new();
+    for layer in &image.layers {
+        let mut bytes = Vec::new();
+        layer.open(source)?.read_to_end(&mut bytes).map_err(|error| io_error("read", error))?;
+        layers.push(bytes);
+    }
+    Ok(layers)
+}
+
+/// An OCI archive of one image with a plain, a gzip and a zstd layer.
+fn three_layers() -> Vec<u8> {
+    let (a, b, c) = (layer("a"), layer("b"), layer("c"));
+    let (b_gz, c_zst) = (gzip(&b), zstd(&c));
+    let config = config("amd64", &[&a, &b, &c]);
+    let manifest = manifest(
+        &config,
+        &[
+            (LAYER, &a),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip", &b_gz),
+            ("application/vnd.oci.image.layer.v1.tar+zstd", &c_zst),
+        ],
+    );
+    TarBuilder::new()
+        .oci(&[named(descriptor(MANIFEST, &manifest), "quay.io/a/b:1")])
+        .blob(&a)
+        .blob(&b_gz)
+        .blob(&c_zst)
+        .blob(&config)
+        .blob(&manifest)
+        .bytes()
+}
+
+#[test]
+fn an_oci_archive_is_read_whole() {
+    let source = open_archive(file(&three_layers())).unwrap();
+    let images = source.images().unwrap();
+    let [image] = images.as_slice() else { panic!("{images:?}") };
+    let plain = [layer("a"), layer("b"), layer("c")];
+    let config = config("amd64", &plain.each_ref().map(Vec::as_slice));
+    assert_eq!(names(image), ["quay.io/a/b:1"]);
+    assert_eq!(image.config, config);
+    assert_eq!(image.id, ImageId::of(&config));
+    assert_eq!(image.platform.to_string(), "linux/amd64");
+    assert_eq!(
+        image.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(),
+        plain.each_ref().map(|l| DiffId::of(l))
+    );
+    let compressions: Vec<Compression> = image.layers.iter().map(|layer| layer.compression).collect();
+    assert_eq!(compressions, [Compression::Plain, Compression::Gzip, Compression::Zstd]);
+    let manifest = image.manifest.as_ref().unwrap();
+    assert_eq!(BlobDigest::of(&manifest.bytes), manifest.digest);
+    assert_eq!(read_layers(&*source, image).unwrap(), [plain[0].clone(), gzip(&plain[1]), zstd(&plain[2])]);
+}
+
+#[test]
+fn layers_are_read_side_by_side() {
+    let source = open_archive(file(&three_layers())).unwrap();
+    let image = &source.images().unwrap()[0];
+    let whole = read_layers(&*source, image).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                // Byte by byte, so that the threads interleave.
+                for (layer, whole) in image.layers.iter().zip(&whole) {
+                    let read: Vec<u8> = source.blob(&layer.blob).unwrap().bytes().map(Result::unwrap).collect();
+                    assert_eq!(&read, whole);
+                }
+            });
+        }
+    });
+}
+
+fn docker_item(config: &str, tags: &[&str], layers: &[&str]) -> Value {
+    json!({"Config": config, "RepoTags": tags, "Layers": layers})
+}
+
+#[test]
+fn a_docker_archive_is_read_through_its_links() {
+    let (a, b) = (layer("a"), layer("b"));
+    let config = config("amd64", &[&a, &b, &a, &a]);
+    let bytes = TarBuilder::new()
+        .dir("one")
+        .file("one/layer.tar", &a)
+        .file("./two/layer.tar", &b)
+        .symlink("three/layer.tar", "../one/layer.tar")
+        .hard_link("four/layer.tar", "./one/layer.tar")
+        .file("config.json", &config)
+        .json(
+            "manifest.json",
+            &json!([docker_item(
+                "config.json",
+                &["a:1", "docker.io/library/a:1", "quay.io/b:2", "<none>:<none>"],
+                &["one/layer.tar", "two/layer.tar", "three/layer.tar", "four/layer.tar"]
+            )]),
+        )
+        .bytes();
+    let source = open_archive(file(&bytes)).unwrap();
+    let images = source.images().unwrap();
+    let [image] = images.as_slice() else { panic!("{images:?}") };
+    assert_eq!(names(image), ["a:1", "quay.io/b:2"]);
+    assert_eq!(image.manifest, None);
+    assert_eq!(read_layers(&*source, image).unwrap(), [a.clone(), b, a.clone(), a]);
+}
+
+#[test]
+fn a_docker_archive_may_hold_compressed_layers_and_no_names() {
+    let (a, b) = (layer("a"), layer("b"));
+    let bytes = TarBuilder::new()
+        .file("a.tar", gzip(&a))
+        .file("b.tar", zstd(&b))
+        .file("c", config("amd64", &[&a, &b]))
+        .file("manifest.json", r#"[{"Config":"c","RepoTags":null,"Layers":["a.tar","b.tar"]}]"#)
+        .bytes();
+    let image = &read(&bytes).unwrap()[0];
+    assert!(image.names.is_empty());
+    let media_types: Vec<&str> = image.layers.iter().map(|layer| layer.media_type.as_str()).collect();
+    assert_eq!(
+        media_types,
+        ["application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.oci.image.layer.v1.tar+zstd"]
+    );
+    assert_eq!(image.layers[0].compression, Compression::Gzip);
+}
+
+#[test]
+fn an_image_without_layers_is_an_image() {
+    let config = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":null}}"#;
+    let bytes = TarBuilder::new()
+        .file("c.json", config)
+        .file("manifest.json", r#"[{"Config":"c.json","RepoTags":["empty"],"Layers":null}]"#)
+        .bytes();
+    assert!(read(&bytes).unwrap()[0].layers.is_empty());
+}
+
+#[test]
+fn an_archive_that_is_both_is_read_as_oci_with_the_names_of_both() {
+    let a = layer("a");
+    let config = config("amd64", &[&a]);
+    let manifest = manifest(&config, &[(LAYER, &a)]);
+    let path = |bytes: &[u8]| format!("blobs/sha256/{}", BlobDigest::of(bytes).hex());
+    let described = with(
+        descriptor(MANIFEST, &manifest),
+        json!({"annotations": {"io.containerd.image.name": "docker.io/library/a:1", "org.opencontainers.image.ref.name": "1"}}),
+    );
+    let bytes = TarBuilder::new()
+        .oci(&[described])
+        .blob(&a)
+        .blob(&config)
+        .blob(&manifest)
+        .json("manifest.json", &json!([docker_item(&path(&config), &["a:1", "a:2"], &[&path(&a)])]))
+        .bytes();
+    let image = &read(&bytes).unwrap()[0];
+    assert_eq!(names(image), ["a:1", "a:2"]);
+    assert_eq!(image.manifest.as_ref().unwrap().bytes, manifest);
+    assert!(image.labels.is_empty());
+}
+
+#[test]
+fn one_image_under_several_names_comes_once_and_several_images_come_all() {
+    let (a, b) = (layer("a"), layer("b"));
+    let (ca, cb) = (config("amd64", &[&a]), config("amd64", &[&a, &b]));
+    let (ma, mb) = (manifest(&ca, &[(LAYER, &a)]), manifest(&cb, &[(LAYER, &a), (LAYER, &b)]));
+    let bytes = TarBuilder::new()
+        .oci(&[
+            named(descriptor(MANIFEST, &ma), "a:1"),
+            named(descriptor(MANIFEST, &mb), "b:1"),
+            named(descriptor(MANIFEST, &ma), "a:2"),
+            named(descriptor(MANIFEST, &ma), "latest"),
+        ])
+        .blob(&a)
+        .blob(&b)
+        .blob(&ca)
+        .blob(&cb)
+        .blob(&ma)
+        .blob(&mb)
+        .bytes();
+    let images = read(&bytes).unwrap();
+    assert_eq!(images.iter().map(names).collect::<Vec<_>>(), [vec!["a:1", "a:2"], vec!["b:1"]]);
+    assert_eq!(images[0].labels, ["latest"]);
+}
+
+/// An image per platform, in one index under one name.
+fn platforms(list: &[(&str, Option<&str>)], described: bool) -> Vec<u8> {
+    let a = layer("a");
+    let mut tar = TarBuilder::new().blob(&a);
+    let mut items = vec![];
+    for (architecture, variant) in list {
+        let mut config: Value = serde_json::from_slice(&config(architecture, &[&a])).unwrap();
+        if let Some(variant) = variant {
+            config["variant"] = json!(variant);
+        }
+        let config = config.to_string().into_bytes();
+        let manifest = manifest(&config, &[(LAYER, &a)]);
+        let platform = json!({"platform": {"os": "linux", "architecture": architecture, "variant": variant}});
+        let item = descriptor(MANIFEST, &manifest);
+        items.push(if described { with(item, platform) } else { item });
+        tar = tar.blob(&config).blob(&manifest);
+    }
+    let attestation = json!({"platform": {"os": "unknown", "architecture": "unknown"}});
+    items.push(with(descriptor(MANIFEST, b"not there"), attestation));
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": items}).to_string().into_bytes();
+    tar.blob(&index).oci(&[named(descriptor(INDEX_TYPE, &index), "a:1")]).bytes()
+}
+
+#[test]
+fn the_platform_is_chosen_from_an_index() {
+    for described in [true, false] {
+        let bytes =
+            platforms(&[("arm64", Some("v8")), ("amd64", None), ("arm", Some("v6")), ("arm", Some("v7"))], described);
+        for (wanted, chosen) in [
+            ("linux/amd64", "linux/amd64"),
+            ("linux/arm64", "linux/arm64/v8"),
+            ("linux/arm64/v9", "linux/arm64/v8"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/arm/v8", "linux/arm/v7"),
+            ("linux/arm/v6", "linux/arm/v6"),
+        ] {
+            let images = read_for(&bytes, wanted).unwrap();
+            assert_eq!(images[0].platform.to_string(), chosen, "{wanted}");
+            assert_eq!(names(&images[0]), ["a:1"]);
+            let index = images[0].index.as_ref().unwrap();
+            assert_eq!((index.media_type.as_str(), BlobDigest::of(&index.bytes)), (INDEX_TYPE, index.digest));
+        }
+        for wanted in ["linux/s390x", "linux/arm/v5", "windows/amd64"] {
+            let error = read_for(&bytes, wanted).unwrap_err();
+            let TransportError::NoPlatform { available, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(available, &["linux/arm64/v8", "linux/amd64", "linux/arm/v6", "linux/arm/v7"]);
+            assert_eq!(error.hint().unwrap(), "choose one with --platform linux/arm64/v8");
+        }
+    }
+}
+
+#[test]
+fn the_only_platform_is_taken_unless_another_is_asked_for() {
+    let bytes = platforms(&[("s390x", None)], true);
+    assert_eq!(read(&bytes).unwrap()[0].platform.to_string(), "linux/s390x");
+    assert!(matches!(read_for(&bytes, "linux/amd64"), Err(TransportError::NoPlatform { .. })));
+}
+
+#[test]
+fn manifests_of_several_platforms_under_one_name_are_one_image() {
+    let a = layer("a");
+    let mut tar = TarBuilder::new().blob(&a);
+    let mut items = vec![];
+    for architecture in ["arm64", "amd64"] {
+        let config = config(architecture, &[&a]);
+        let manifest = manifest(&config, &[(LAYER, &a)]);
+        let platform = json!({"platform": {"os": "linux", "architecture": architecture}});
+        items.push(named(with(descriptor(MANIFEST, &manifest), platform), "a:1"));
+        tar = tar.blob(&config).blob(&manifest);
+    }
+    let images = read_for(&tar.oci(&items).bytes(), "linux/amd64").unwrap();
+    assert_eq!(images.len(), 1);
+    assert_eq!(images[0].platform.to_string(), "linux/amd64");
+}
+
+#[test]
+fn indexes_that_multiply_are_opened_once() {
+    let a = layer("a");
+    let config = config("amd64", &[&a]);
+    let manifest = manifest(&config, &[(LAYER, &a)]);
+    let mut tar = TarBuilder::new().blob(&a).blob(&config).blob(&manifest);
+    let mut inner = descriptor(MANIFEST, &manifest);
+    for _ in 0..4 {
+        let index = json!({"schemaVersion": 2, "manifests": vec![inner; 2000]}).to_string().into_bytes();
+        inner = descriptor(INDEX_TYPE, &index);
+        tar = tar.blob(&index);
+    }
+    assert_eq!(read(&tar.oci(std::slice::from_ref(&inner)).bytes()).unwrap().len(), 1);
+
+    let mut tar = TarBuilder::new();
+    for at in 0..6 {
+        let index = json!({"schemaVersion": 2, "at": at, "manifests": [inner]}).to_string().into_bytes();
+        inner = descriptor(INDEX_TYPE, &index);
+        tar = tar.blob(&index);
+    }
+    assert!(matches!(read(&tar.oci(&[inner]).bytes()), Err(TransportError::TooDeep { .. })));
+}
+
+/// An OCI archive of one image, each part of which the caller may spoil.
+struct Spoilt {
+    layer: Vec<u8>,
+    config: Vec<u8>,
+    manifest: Vec<u8>,
+}
+
+impl Spoilt {
+    fn new() -> Self {
+        let layer = layer("a");
+        let config = config("amd64", &[&layer]);
+        let manifest = manifest(&config, &[(LAYER, &layer)]);
+        Self { layer, config, manifest }
+    }
+
+    /// With `change` made to the manifest, whose digest is right again.
+    fn manifest(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+        let whole = Self::new();
+        let mut manifest = serde_json::from_slice(&whole.manifest).unwrap();
+        change(&mut manifest);
+        let manifest = manifest.to_string().into_bytes();
+        let described = descriptor(MANIFEST, &manifest);
+        Self { manifest, ..whole }.tar(TarBuilder::new().oci(&[described]))
+    }
+
+    fn tar(&self, tar: TarBuilder) -> Vec<u8> {
+        tar.blob(&self.layer).blob(&self.config).blob(&self.manifest).bytes()
+    }
+}
+
+fn name_of(bytes: &[u8]) -> String {
+    format!("blobs/sha256/{}", BlobDigest::of(bytes).hex())
+}
+
+#[test]
+fn a_missing_blob_is_named() {
+    let Spoilt { layer, config, manifest } = Spoilt::new();
+    let oci = || TarBuilder::new().oci(&[descriptor(MANIFEST, &manifest)]);
+    for (bytes, missing, what) in [
+        (oci().blob(&config).blob(&manifest).bytes(), &layer, "layer 1 of 1"),
+        (oci().blob(&layer).blob(&manifest).bytes(), &config, "config sha256:"),
+        (oci().blob(&layer).blob(&config).bytes(), &manifest, "manifest sha256:"),
+    ] {
+        let error = read(&bytes).unwrap_err();
+        assert!(matches!(&error, TransportError::MissingBlob { name, .. } if *name == name_of(missing)), "{error:?}");
+        assert!(error.to_string().starts_with(what), "{error}");
+        assert!(error.is_corrupt());
+    }
+}
+
+#[test]
+fn a_blob_with_other_bytes_is_corrupt() {
+    let whole = Spoilt::new();
+    let described = descriptor(MANIFEST, &whole.manifest);
+    for (at, victim) in [&whole.layer, &whole.config, &whole.manifest].into_iter().enumerate() {
+        let mut other = victim.clone();
+        // A letter inside a string of the JSON, or inside the file of the layer.
+        let byte = other.iter().rposition(u8::is_ascii_alphabetic).unwrap();
+        other[byte] ^= 1;
+        let bytes =
+            Spoilt { layer: whole.layer.clone(), config: whole.config.clone(), manifest: whole.manifest.clone() }
+                .tar(TarBuilder::new().oci(std::slice::from_ref(&described)));
+        // Blobs stand under the right name and are followed by the wrong one: the last counts.
+        let mut tar = TarBuilder::new().oci(std::slice::from_ref(&described));
+        for blob in [&whole.layer, &whole.config, &whole.manifest] {
+            tar = tar.blob(blob);
+        }
+        let spoilt = tar.file(&name_of(victim), &other).bytes();
+        assert_ne!(bytes, spoilt);
+        let source = open_archive(file(&spoilt)).unwrap();
+        let result = source.images().and_then(|images| read_layers(&*source, &images[0]));
+        assert!(
+            matches!(&result, Err(TransportError::WrongDigest { expected, .. }) if *expected == BlobDigest::of(victim)),
+            "{at}: {result:?}"
+        );
+    }
+}
+
+#[test]
+fn a_blob_with_another_size_is_corrupt() {
+    let whole = Spoilt::new();
+    for victim in [&whole.layer, &whole.config, &whole.manifest] {
+        for size in [victim.len() - 1, victim.len() + 1] {
+            let mut other = victim.clone();
+            other.resize(size, 0);
+            let bytes = TarBuilder::new()
+                .oci(&[descriptor(MANIFEST, &whole.manifest)])
+                .blob(&whole.layer)
+                .blob(&whole.config)
+                .blob(&whole.manifest)
+                .file(&name_of(victim), other)
+                .bytes();
+            assert!(matches!(read(&bytes), Err(TransportError::WrongSize { found, .. }) if found == size as u64));
+        }
+    }
+}
+
+#[test]
+fn what_a_manifest_must_not_say() {
+    let says = |change: fn(&mut Value)| read(&Spoilt::manifest(change)).unwrap_err();
+    let error = says(|m| m["layers"] = json!([]));
+    assert!(matches!(error, TransportError::LayerCount { diff_ids: 1, layers: 0, .. }), "{error:?}");
+    let error = says(|m| m["layers"][0]["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+gzip+encrypted"));
+    assert!(matches!(error, TransportError::EncryptedLayer { .. }), "{error:?}");
+    let error = says(|m| m["layers"][0]["mediaType"] = json!("application/vnd.in-toto+json"));
+    assert!(matches!(error, TransportError::UnsupportedLayer { .. }), "{error:?}");
+    let error = says(|m| m["layers"][0]["digest"] = json!("sha512:00"));
+    assert!(matches!(error, TransportError::BadDigest { .. }), "{error:?}");
+    let error = says(|m| m["layers"][0]["digest"] = json!("sha256:../../../etc/passwd"));
+    assert!(matches!(error, TransportError::BadDigest { .. }), "{error:?}");
+    let error = says(|m| m["layers"][0]["size"] = json!(-1));
+    assert!(matches!(error, TransportError::BadJson { .. }), "{error:?}");
+    let error = says(|m| m["manifests"] = json!([]));
+    assert!(matches!(error, TransportError::Ambiguous { .. }), "{error:?}");
+    let error = says(|m| m["mediaType"] = json!(INDEX_TYPE));
+    assert!(matches!(error, TransportError::Ambiguous { .. }), "{error:?}");
+    let error = says(|m| m["config"]["mediaType"] = json!("application/vnd.cncf.helm.config.v1+json"));
+    assert!(
+        matches!(&error, TransportError::OnlyArtifacts { media_types } if media_types[0].contains("helm")),
+        "{error:?}"
+    );
+    let error = says(|m| m["config"]["size"] = json!(u64::MAX));
+    assert!(matches!(error, TransportError::WrongSize { .. }), "{error:?}");
+}
+
+#[test]
+fn an_index_with_layers_is_ambiguous() {
+    let bytes = TarBuilder::new()
+        .json("oci-layout", &json!({"imageLayoutVersion": "1.0.0"}))
+        .json("index.json", &json!({"schemaVersion": 2, "manifests": [], "layers": []}))
+        .bytes();
+    assert!(matches!(read(&bytes), Err(TransportError::Ambiguous { .. })));
+}
+
+#[test]
+fn archives_without_images_say_so() {
+    assert!(matches!(read(&TarBuilder::new().oci(&[]).bytes()), Err(TransportError::NoImages)));
+    let none = TarBuilder::new().file("manifest.json", "[]").bytes();
+    assert!(matches!(read(&none), Err(TransportError::NoImages)));
+    let schema_1 =
+        json!({"mediaType": "application/vnd.docker.distribution.manifest.v1+json", "digest": "sha256:0", "size": 1});
+    let old = TarBuilder::new().oci(&[schema_1]).bytes();
+    assert!(matches!(read(&old), Err(TransportError::OnlyArtifacts { .. })));
+    let newer =
+        TarBuilder::new().file("oci-layout", r#"{"imageLayoutVersion":"2.0.0"}"#).file("index.json", "{}").bytes();
+    assert!(matches!(read(&newer), Err(TransportError::LayoutVersion { version }) if version == "2.0.0"));
+}
+
+#[test]
+fn a_config_under_another_digest_is_corrupt() {
+    let config = config("amd64", &[]);
+    let wrong = BlobDigest::of(b"other");
+    for name in [format!("{}.json", wrong.hex()), format!("sha256:{}", wrong.hex()), name_of(b"other")] {
+        let bytes = TarBuilder::new()
+            .file(&name, &config)
+            .json("manifest.json", &json!([docker_item(&name, &[], &[])]))
+            .bytes();
+        assert!(matches!(read(&bytes), Err(TransportError::WrongDigest { expected, .. }) if expected == wrong));
+    }
+}
+
+#[test]
+fn bad_names_in_a_docker_archive_are_refused() {
+    let bytes = TarBuilder::new()
+        .file("c.json", config("amd64", &[]))
+        .json("manifest.json", &json!([docker_item("c.json", &["../../A"], &[])]))
+        .bytes();
+    assert!(matches!(read(&bytes), Err(TransportError::BadName { name, .. }) if name == "../../A"));
+}
+
+#[test]
+fn names_that_climb_are_found_nowhere() {
+    let a = layer("a");
+    for name in ["../a.tar", "x/../a.tar", "/../a.tar", "/proc/self/environ", "../../../../etc/passwd"] {
+        let bytes = TarBuilder::new()
+            .file("a.tar", &a)
+            .file("../a.tar", &a)
+            .file("c.json", config("amd64", &[&a]))
+            .json("manifest.json", &json!([docker_item("c.json", &[], &[name])]))
+            .bytes();
+        assert!(matches!(read(&bytes), Err(TransportError::MissingBlob { .. })), "{name}");
+    }
+    let bytes = TarBuilder::new()
+        .symlink("a.tar", "../../../../../../etc/hostname")
+        .file("c.json", config("amd64", &[&a]))
+        .json("manifest.json", &json!([docker_item("c.json", &[], &["a.tar"])]))
+        .bytes();
+    assert!(matches!(read(&bytes), Err(TransportError::MissingBlob { .. })));
+}
+
+#[test]
+fn documents_that_decide_may_stand_once_only() {
+    for name in ["manifest.json", "./manifest.json", "index.json", "oci-layout"] {
+        let bytes = TarBuilder::new().oci(&[]).file("manifest.json", "[]").file(name, "[]").bytes();
+        assert!(matches!(read(&bytes), Err(TransportError::DuplicateEntry { .. })), "{name}");
+    }
+}
+
+#[test]
+fn metadata_is_limited_one_by_one_and_together() {
+    let big = " ".repeat(5 << 20);
+    let bytes = TarBuilder::new().file("manifest.json", big).bytes();
+    assert!(matches!(read(&bytes), Err(TransportError::TooLarge { size: 5242880, max: 4194304, .. })));
+
+    let config = config("amd64", &[]);
+    let bytes = TarBuilder::new()
+        .file("c.json", &config)
+        .json("manifest.json", &Value::from(vec![docker_item("c.json", &[], &[]); 20]))
+        .bytes();
+    let options = OpenOptions { metadata_max: 20 * config.len() as u64, ..OpenOptions::default() };
+    let error = open_archive_with(file(&bytes), options).unwrap().images().unwrap_err();
+    assert!(error.to_string().starts_with("the metadata of the archive has"), "{error}");
+
+    let options = OpenOptions { entries_max: 1, ..OpenOptions::default() };
+    let error = open_archive_with(file(&bytes), options).err().unwrap();
+    assert!(matches!(error, TransportError::TooManyEntries { max: 1 }));
+}
+
+#[test]
+fn an_archive_cut_at_any_block_is_an_error() {
+    let docker = {
+        let a = layer("a");
+        let config = config("amd64", &[&a]);
+        TarBuilder::new()
+            .file("a.tar", &a)
+            .file("c.json", &config)
+            .json("manifest.json", &json!([docker_item("c.json", &["a"], &["a.tar"])]))
+            .bytes()
+    };
+    for whole in [three_layers(), docker] {
+        assert!(read(&whole).is_ok());
+        // The last block is the second of the end marker, of which one is enough.
+        for cut in (0..whole.len() - 512).step_by(512).flat_map(|at| [at, at + 1, at + 511]) {
+            let part = &whole[..cut];
+            let Err(error) = read(part) else { panic!("{cut} of {} bytes were enough", whole.len()) };
+            let said = matches!(error, TransportError::Truncated { .. })
+                || cut < 512 && matches!(error, TransportError::NotAnArchive { .. });
+            assert!(said, "{cut} of {}: {error:?}", whole.len());
+        }
+    }
+}
+
+#[test]
+fn other_inputs_are_told_what_they_look_like() {
+    let root_fs = TarBuilder::new().dir("./bin").dir("./etc").file("./etc/hosts", "").dir("usr").bytes();
+    let other_tar = TarBuilder::new().file("a", "").bytes();
+    for (bytes, looks) in [
+        (&b""[..], LooksLike::Empty),
+        (b"PK\x03\x04abc", LooksLike::Kind("a zip archive")),
+        (b"{\"a\":1}", LooksLike::Kind("JSON")),
+        (b"\x7fELF\x02", LooksLike::Kind("a program")),
+        (b"\xfd7zXZ\0\0", LooksLike::Compressed("xz")),
+        (b"hello", LooksLike::Unknown),
+        (&[7; 4096], LooksLike::Unknown),
+        (&root_fs, LooksLike::RootFs),
+        (&other_tar, LooksLike::OtherTar),
+    ] {
+        let error = open_archive(file(bytes)).err().unwrap();
+        assert!(
+            matches!(error, TransportError::NotAnArchive { looks_like } if looks_like == looks),
+            "{looks}: {error:?}"
+        );
+        let hint = error.hint().is_some_and(|hint| hint.contains("mica import"));
+        assert_eq!(hint, looks == LooksLike::RootFs);
+    }
+}
+
+#[test]
+fn a_compressed_archive_is_spooled_first() {
+    let plain = three_layers();
+    for stored in [plain.clone(), gzip(&plain), zstd(&plain), [gzip(&plain[..1000]), gzip(&plain[1000..])].concat()] {
+        if stored != plain {
+            assert!(matches!(open_archive(file(&stored)), Err(TransportError::Compressed { .. })));
+        }
+        let mut into = Vec::new();
+        assert_eq!(spool(stored.as_slice(), &mut into).unwrap(), plain.len() as u64);
+        assert_eq!(into, plain);
+    }
+}
+
+#[test]
+fn what_cannot_become_an_archive_is_not_spooled() {
+    let mut into = Vec::new();
+    let refused = |bytes: &[u8], into: &mut Vec<u8>| spool(bytes, into).unwrap_err();
+    assert!(matches!(refused(b"", &mut into), TransportError::NotAnArchive { looks_like: LooksLike::Empty }));
+    assert!(matches!(refused(&gzip(b"hello"), &mut into), TransportError::NotAnArchive { .. }));
+    let twice = gzip(&gzip(&three_layers()));
+    assert!(matches!(
+        refused(&twice, &mut into),
+        TransportError::NotAnArchive { looks_like: LooksLike::Compressed("gzip") }
+    ));
+    assert!(into.is_empty());
+    let whole = gzip(&three_layers());
+    assert!(spool(&whole[..whole.len() - 9], &mut into).is_err());
+}
+
+#[test]
+fn a_layout_directory_is_a_source_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let Spoilt { layer, config, manifest } = Spoilt::new();
+    std::fs::create_dir_all(dir.path().join("blobs/sha256")).unwrap();
+    for blob in [&layer, &config, &manifest] {
+        std::fs::write(dir.path().join(name_of(blob)), blob).unwrap();
+    }
+    let open = || open_layout_dir(dir.path(), OpenOptions::default());
+    assert!(matches!(open(), Err(TransportError::MissingBlob { name, .. }) if name == "oci-layout"));
+    std::fs::write(dir.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let index = json!({"schemaVersion": 2, "manifests": [descriptor(MANIFEST, &manifest)]});
+    std::fs::write(dir.path().join("index.json"), index.to_string()).unwrap();
+    let source = open().unwrap();
+    let images = source.images().unwrap();
+    assert_eq!(read_layers(&*source, &images[0]).unwrap(), [layer.clone()]);
+    // A directory in the place of a blob is not one.
+    std::fs::remove_file(dir.path().join(name_of(&layer))).unwrap();
+    std::fs::create_dir(dir.path().join(name_of(&layer))).unwrap();
+    assert!(matches!(source.images(), Err(TransportError::MissingBlob { .. })));
+    assert!(source.blob(&BlobRef::Entry("../x".to_owned())).is_err());
+}
