@@ -11,7 +11,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Reads a libtest's output and the file in which skipped tests leave a line `name: reason`.
+    /// Reads a libtest's output and the file in which skipped tests leave a line `crate::test: reason`.
     ///
     /// libtest counts a test that skips itself as passed, so it is taken from that count. `None` means that no summary
     /// was printed: the binary died.
@@ -32,7 +32,9 @@ impl Report {
         for number in report.failed.len()..failed {
             report.failed.push(format!("(a failed test whose name was lost: {})", number + 1));
         }
-        for (name, reason) in skips.lines().filter_map(|line| line.split_once(": ")) {
+        for (path, reason) in skips.lines().filter_map(|line| line.split_once(": ")) {
+            // The line names the crate too, which libtest leaves out.
+            let name = path.split_once("::").map_or(path, |(_, inside)| inside);
             if !report.skipped.iter().any(|(known, _)| known == name)
                 && !report.failed.iter().any(|known| known == name)
             {
@@ -101,7 +103,7 @@ test result: FAILED. 2 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; 
 
     #[test]
     fn a_test_that_skipped_itself_is_not_counted_as_passed() {
-        let report = Report::read(OUTPUT, "a::skips: needs root\na::skips: needs root\n").unwrap();
+        let report = Report::read(OUTPUT, "it::a::skips: needs root\nit::a::skips: needs root\n").unwrap();
         assert_eq!(report.passed, 1);
         assert_eq!(report.failed, ["b::bad"]);
         assert_eq!(
@@ -112,7 +114,7 @@ test result: FAILED. 2 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; 
 
     #[test]
     fn a_failed_test_stays_failed_though_it_said_that_it_skips() {
-        let report = Report::read(OUTPUT, "b::bad: needs root\n").unwrap();
+        let report = Report::read(OUTPUT, "it::b::bad: needs root\n").unwrap();
         assert_eq!((report.passed, report.failed), (2, vec!["b::bad".to_owned()]));
     }
 

@@ -136,4 +136,21 @@ mod tests {
         assert!(on_path("sh"));
         assert!(!on_path("no-program-has-this-name"));
     }
+
+    /// A gate on a program that nothing installs would skip its test wherever the tests run.
+    #[test]
+    fn every_program_that_a_gate_asks_for_is_on_the_list() {
+        let crates = crate::workspace::root().unwrap().join("crates");
+        let mut asked = BTreeSet::new();
+        for path in crate::arch::rust_files(&crates).unwrap() {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let gates = ["program \"", "program(\""].into_iter().flat_map(|start| text.split(start).skip(1));
+            asked.extend(gates.filter_map(|after| Some(after.split_once('"')?.0.to_owned())));
+        }
+        asked.retain(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)));
+        assert!(asked.contains("podman"), "the search finds gates: {asked:?}");
+        let unlisted: Vec<_> =
+            asked.iter().filter(|name| NEEDS.iter().all(|need| need.program != name.as_str())).collect();
+        assert!(unlisted.is_empty(), "{unlisted:?}");
+    }
 }

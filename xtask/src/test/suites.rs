@@ -38,7 +38,7 @@ const TIME_LIMIT: &str = "1200";
 /// How long a process that a test left behind may take to tidy up.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// The file in which a test that skips itself leaves a line `name: reason`, by the testkit's gates.
+/// The file in which a test that skips itself leaves a line `crate::test: reason`, by the testkit's gates.
 const SKIPS: &str = "MICA_TEST_SKIPS";
 
 /// One line of cargo's messages.
@@ -245,7 +245,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args([
             "-c",
-            "echo 'a::b: no moon' >> $MICA_TEST_SKIPS; echo 'test result: ok. 2 passed; 0 failed'; touch $TMPDIR/left",
+            "echo 'it::a::b: no moon' >> $MICA_TEST_SKIPS; echo 'test result: ok. 2 passed; 0 failed'; touch $TMPDIR/left",
         ]);
         run_one("a suite", command, false, &mut tally).unwrap();
         assert_eq!(tally.passed, 1);
@@ -270,7 +270,7 @@ mod tests {
         let own = "test::suites::tests::a_suite_that_leaves_a_mount_behind_has_failed";
         if !super::super::machine::is_root().unwrap() {
             if let Some(skips) = std::env::var_os(SKIPS) {
-                std::fs::write(skips, format!("{own}: needs root\n")).unwrap();
+                std::fs::write(skips, format!("xtask::{own}: needs root\n")).unwrap();
             }
             return;
         }
