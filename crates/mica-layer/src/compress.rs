@@ -201,8 +201,16 @@ impl fmt::Debug for Decoder<'_> {
     }
 }
 
-/// Compresses what is written to it. The same bytes give the same bytes: no time, no name, no machine.
-pub struct Encoder<W: Write>(Sink<W>);
+/// Compresses what is written to it. The same bytes give the same bytes, however they are cut into writes: no time, no
+/// name, no machine.
+pub struct Encoder<W: Write> {
+    sink: Sink<W>,
+    /// What waits to be a whole [`PIECE`]: what deflate makes of a stream depends on how it is cut.
+    held: Vec<u8>,
+}
+
+/// What the compressors are given at once.
+const PIECE: usize = 128 << 10;
 
 enum Sink<W: Write> {
     Plain(W),
@@ -215,7 +223,7 @@ enum Sink<W: Write> {
 /// # Errors
 /// [`CompressionError::Write`] when the compressor has no memory.
 pub fn encoder<W: Write>(out: W, compression: Compression) -> Result<Encoder<W>, LayerError> {
-    Ok(Encoder(match compression {
+    let sink = match compression {
         Compression::Plain => Sink::Plain(out),
         Compression::Gzip => Sink::Gzip(
             GzBuilder::new()
@@ -228,14 +236,25 @@ pub fn encoder<W: Write>(out: W, compression: Compression) -> Result<Encoder<W>,
                 .and_then(|mut encoder| encoder.include_checksum(true).map(|()| encoder))
                 .map_err(|source| CompressionError::Write { compression, source })?,
         ),
-    }))
+    };
+    Ok(Encoder { sink, held: Vec::new() })
+}
+
+impl<W: Write> Sink<W> {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(out) => out.write_all(bytes),
+            Self::Gzip(gzip) => gzip.write_all(bytes),
+            Self::Zstd(zstd) => zstd.write_all(bytes),
+        }
+    }
 }
 
 impl<W: Write> Encoder<W> {
     /// Which compression is written.
     #[must_use]
     pub const fn compression(&self) -> Compression {
-        match self.0 {
+        match self.sink {
             Sink::Plain(_) => Compression::Plain,
             Sink::Gzip(_) => Compression::Gzip,
             Sink::Zstd(_) => Compression::Zstd,
@@ -246,31 +265,37 @@ impl<W: Write> Encoder<W> {
     ///
     /// # Errors
     /// [`CompressionError::Write`] when the output takes no more.
-    pub fn finish(self) -> Result<W, LayerError> {
+    pub fn finish(mut self) -> Result<W, LayerError> {
         let compression = self.compression();
-        let out = match self.0 {
+        let out = self.sink.write_all(&self.held).and_then(|()| match self.sink {
             Sink::Plain(mut out) => out.flush().map(|()| out),
             Sink::Gzip(gzip) => gzip.finish(),
             Sink::Zstd(zstd) => zstd.finish(),
-        };
+        });
         Ok(out.map_err(|source| CompressionError::Write { compression, source })?)
     }
 }
 
 impl<W: Write> Write for Encoder<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Sink::Plain(out) => out.write(buf),
-            Sink::Gzip(gzip) => gzip.write(buf),
-            Sink::Zstd(zstd) => zstd.write(buf),
+        if let Sink::Plain(out) = &mut self.sink {
+            return out.write(buf);
         }
+        if self.held.len() == PIECE {
+            self.sink.write_all(&self.held)?;
+            self.held.clear();
+        }
+        let taken = buf.len().min(PIECE - self.held.len());
+        self.held.extend_from_slice(buf.get(..taken).unwrap_or_default());
+        Ok(taken)
     }
 
+    /// Flushes a plain output. A compressed stream has no place to stop before its end: what is flushed into it would
+    /// change its bytes.
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.sink {
             Sink::Plain(out) => out.flush(),
-            Sink::Gzip(gzip) => gzip.flush(),
-            Sink::Zstd(zstd) => zstd.flush(),
+            Sink::Gzip(_) | Sink::Zstd(_) => Ok(()),
         }
     }
 }

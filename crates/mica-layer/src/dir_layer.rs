@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mica_core::{Change, Layer, LayerEntry, Name, RelPath, Stack, changes};
 use mica_sys::{Dir, Errno, SysError};
 
+use crate::ladder::open_path;
 use crate::tree::{look, look_at_self, reading};
 use crate::{LayerError, Marks};
 
@@ -47,7 +48,7 @@ impl DirLayer {
                 let name = path.name();
                 dir.open_dir(name.as_ref().map_or(&[], Name::as_bytes))
             }
-            _ => self.dir.open_dir(path.as_bytes()),
+            _ => open_path(&self.dir, path, Dir::open_dir),
         };
         match opened {
             Ok(dir) => {
