@@ -6,6 +6,7 @@ mod libtest;
 mod machine;
 mod session;
 mod suites;
+mod traces;
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -160,7 +161,7 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<bool> {
     let workspace = Workspace::members(root)?;
     suites::run(root, &workspace, private, options, &mut tally)?;
     if !options.fast {
-        session::run(root, &workspace, &mut tally)?;
+        session::run(root, &workspace, private, &mut tally)?;
     }
     Ok(tally.close(options))
 }

@@ -4,12 +4,16 @@
 //! follows is what it prints on both outputs, where `…` stands for any text, and alone on a line for any lines. Sessions
 //! use a store of their own.
 
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Outcome, Tally, machine, suites};
+use super::traces::Traces;
+use super::{Outcome, Tally, machine};
 use crate::workspace::Workspace;
 
 /// Seconds after which a command of a session is ended.
@@ -23,7 +27,7 @@ struct Turn {
 }
 
 /// Runs every session of the README at `root`.
-pub(super) fn run(root: &Path, workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+pub(super) fn run(root: &Path, workspace: &Workspace, private: bool, tally: &mut Tally) -> Result<()> {
     let readme = std::fs::read_to_string(root.join("README.md")).context("cannot read README.md")?;
     let sessions = sessions(&readme)?;
     if sessions.is_empty() {
@@ -38,7 +42,7 @@ pub(super) fn run(root: &Path, workspace: &Workspace, tally: &mut Tally) -> Resu
             if let Some(reason) = missing(turns)? {
                 return Ok(Outcome::Skipped(reason));
             }
-            play(root, path.as_ref(), turns).map(|()| Outcome::Passed)
+            play(root, path.as_ref(), private, turns).map(|()| Outcome::Passed)
         });
     }
     Ok(())
@@ -55,35 +59,42 @@ fn missing(turns: &[Turn]) -> Result<Option<String>> {
 }
 
 /// Carries out the turns of one session: in `root` when it starts cargo, else in an empty folder.
-fn play(root: &Path, path: &std::ffi::OsStr, turns: &[Turn]) -> Result<()> {
+fn play(root: &Path, path: &OsStr, private: bool, turns: &[Turn]) -> Result<()> {
     let scratch =
         tempfile::Builder::new().prefix("mica-readme.").tempdir().context("cannot make a temporary folder")?;
+    // Programs that give up root on the way, as apt does, look into their temporary folder too.
+    std::fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).context("cannot open the folder to all")?;
     let folder = |name: &str| -> Result<PathBuf> {
         let folder = scratch.path().join(name);
         std::fs::create_dir(&folder).context("cannot make a temporary folder")?;
         Ok(folder)
     };
-    let (store, run_root, work) = (folder("store")?, folder("run")?, folder("work")?);
+    let (store, run_root, tmp, work) = (folder("store")?, folder("run")?, folder("tmp")?, folder("work")?);
     let in_tree = turns.iter().any(|turn| turn.command.starts_with("cargo "));
-    let mounts = suites::mount_points()?;
+    let traces = Traces::before(private, scratch.path(), &tmp)?;
     for turn in turns {
+        // Into a file, not a pipe: a process that outlives its command would hold a pipe open.
+        let output = scratch.path().join("output");
+        let both = File::create(&output).context("cannot make the output file")?;
         // timeout makes a process group: a program that signals its whole group, as mmdebstrap does when its reader is
         // gone, must not reach us.
-        let output = Command::new("timeout")
-            .args(["-k", "10", TIME_LIMIT, "bash"])
-            .args(["-o", "pipefail", "-c", &format!("exec 2>&1\n{}", turn.command)])
+        let status = Command::new("timeout")
+            .args(["-k", "10", TIME_LIMIT, "bash", "-o", "pipefail", "-c", &turn.command])
             .current_dir(if in_tree { root } else { &work })
             .env("PATH", path)
+            .env("TMPDIR", &tmp)
             .env("MICA_ROOT", &store)
             .env("MICA_RUN_ROOT", &run_root)
             .env("CARGO_TERM_QUIET", "true")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
-            .output()
-            .context("cannot run timeout and bash")?;
-        let printed = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            bail!("$ {}\n{printed}ended with {}", turn.command, output.status);
+            .stderr(both.try_clone().context("cannot share the output file")?)
+            .stdout(both)
+            .status()
+            .context("cannot run timeout")?;
+        let printed = String::from_utf8_lossy(&std::fs::read(&output).context("cannot read the output")?).into_owned();
+        if !status.success() {
+            bail!("$ {}\n{printed}ended with {status}", turn.command);
         }
         let printed_lines: Vec<&str> = printed.lines().collect();
         let expected: Vec<&str> = turn.expected.iter().map(String::as_str).collect();
@@ -91,9 +102,9 @@ fn play(root: &Path, path: &std::ffi::OsStr, turns: &[Turn]) -> Result<()> {
             bail!("$ {}\nprinted\n{printed}where README.md says\n{}", turn.command, expected.join("\n"));
         }
     }
-    let left = suites::after_grace(|| Ok(suites::mount_points()?.difference(&mounts).cloned().collect()))?;
+    let left = traces.left()?;
     if !left.is_empty() {
-        bail!("left mounts behind: {}", left.join(", "));
+        bail!("{}", left.join("\n    "));
     }
     Ok(())
 }
@@ -190,7 +201,7 @@ mod tests {
         let play_one = |command: &str, expected: &[&str]| {
             let expected = expected.iter().map(|line| (*line).to_owned()).collect();
             let turns = [Turn { command: command.to_owned(), expected }];
-            play(Path::new("/"), "/usr/bin:/bin".as_ref(), &turns)
+            play(Path::new("/"), "/usr/bin:/bin".as_ref(), false, &turns)
         };
         play_one("echo out; echo err >&2; pwd", &["out", "err", "…/work"]).unwrap();
         assert!(play_one("false | true", &[]).is_err());

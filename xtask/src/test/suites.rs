@@ -1,17 +1,17 @@
 //! The test binaries of the workspace, built at once and run one after the other, the quick rooms first.
 //!
-//! Each has a temporary folder of its own. A binary that leaves a file there, or a mount anywhere, has failed.
+//! Each has a temporary folder of its own. A binary that leaves a file there, a mount or a process has failed.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::libtest::Report;
+use super::traces::Traces;
 use super::{Options, Outcome, Tally};
 use crate::workspace::{Workspace, cargo};
 
@@ -34,9 +34,6 @@ const ORDER: [&str; 13] = [
 
 /// Seconds after which a test binary is ended: it hangs.
 const TIME_LIMIT: &str = "1200";
-
-/// How long a process that a test left behind may take to tidy up.
-const GRACE: Duration = Duration::from_secs(3);
 
 /// The file in which a test that skips itself leaves a line `crate::test: reason`, by the testkit's gates.
 const SKIPS: &str = "MICA_TEST_SKIPS";
@@ -139,7 +136,7 @@ fn run_one(name: &str, mut command: Command, private: bool, tally: &mut Tally) -
     let (output, skips, tmp) =
         (scratch.path().join("output"), scratch.path().join("skips"), scratch.path().join("tmp"));
     std::fs::create_dir(&tmp).context("cannot make a temporary folder")?;
-    let mounts = if private { mount_points()? } else { BTreeSet::new() };
+    let traces = Traces::before(private, scratch.path(), &tmp)?;
     let since = Instant::now();
 
     // Into a file, not a pipe: a process that outlives its test would hold a pipe open.
@@ -157,12 +154,7 @@ fn run_one(name: &str, mut command: Command, private: bool, tally: &mut Tally) -
     let text = String::from_utf8_lossy(&std::fs::read(&output).context("cannot read the output")?).into_owned();
     let skips = std::fs::read_to_string(&skips).unwrap_or_default();
     let mut report = judged(&text, &skips, status);
-    if private {
-        let left = after_grace(|| Ok(mount_points()?.difference(&mounts).cloned().collect()))?;
-        report.failed.extend(left.iter().map(|mount| format!("(a mount was left behind: {mount})")));
-    }
-    let left = after_grace(|| names_in(&tmp))?;
-    report.failed.extend(left.iter().map(|name| format!("(a temporary file was left behind: {name})")));
+    report.failed.extend(traces.left()?.iter().map(|trace| format!("({trace})")));
 
     println!(
         "    {} passed, {} failed, {} skipped, {seconds:.1} s",
@@ -190,36 +182,6 @@ fn judged(output: &str, skips: &str, status: ExitStatus) -> Report {
         report.failed.push(format!("(ended after its summary: {status})"));
     }
     report
-}
-
-/// Asks what was left behind until nothing is, or the grace is over.
-pub(super) fn after_grace(mut left: impl FnMut() -> Result<Vec<String>>) -> Result<Vec<String>> {
-    let since = Instant::now();
-    loop {
-        let now = left()?;
-        if now.is_empty() || since.elapsed() > GRACE {
-            return Ok(now);
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Every mount of our namespace, as `id target`: a mount over another is a second one.
-pub(super) fn mount_points() -> Result<BTreeSet<String>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
-    Ok(table
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ');
-            Some(format!("{} {}", fields.next()?, fields.nth(3)?))
-        })
-        .collect())
-}
-
-fn names_in(dir: &Path) -> Result<Vec<String>> {
-    std::fs::read_dir(dir)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name().display().to_string())).collect())
-        .with_context(|| format!("cannot list {}", dir.display()))
 }
 
 #[cfg(test)]
