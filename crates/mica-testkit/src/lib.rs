@@ -1,1 +1,33 @@
-//! placeholder
+//! What tests of every room share: trees as literals, proofs that nothing changed, gates, scratch places, suites.
+//!
+//! * [`tree!`] and [`Tree`]: a directory or a changeset as a value, compared whole.
+//! * [`Snapshot`]: everything that stat(2) and the content say, to prove that a lower never changes.
+//! * [`needs!`]: skips a test aloud where the machine cannot run it.
+//! * [`Scratch`], [`LoopFs`], [`in_mount_namespace`]: places that clean up after themselves, mounts included.
+//! * [`driver_suite`]: what every [`mica_union::Driver`] must show.
+//!
+//! Everything here panics with the reason: a test that cannot go on has failed.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "this crate is linked into tests alone, where a panic is the way to fail"
+)]
+
+#[macro_use]
+mod tree;
+
+pub mod driver_suite;
+pub mod gate;
+mod place;
+mod rootfs;
+mod snapshot;
+
+pub use place::{LoopFs, Scratch, in_mount_namespace};
+pub use rootfs::busybox_rootfs;
+pub use snapshot::Snapshot;
+pub use tree::{Entry, Tree, What};

@@ -14,7 +14,10 @@ use crate::fault;
 ///
 /// Prints `fsconfig "overlay create": Invalid argument (os error 22): overlay: upperdir and workdir must be separate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountError {
+pub struct MountError(Box<Refusal>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refusal {
     error: SysError,
     said: Vec<String>,
 }
@@ -23,26 +26,26 @@ impl MountError {
     /// The call that was refused.
     #[must_use]
     pub const fn error(&self) -> &SysError {
-        &self.error
+        &self.0.error
     }
 
     /// The kernel's own words, oldest first, without its level letter; often empty.
     #[must_use]
     pub fn said(&self) -> &[String] {
-        &self.said
+        &self.0.said
     }
 }
 
 impl From<SysError> for MountError {
     fn from(error: SysError) -> Self {
-        Self { error, said: Vec::new() }
+        Self(Box::new(Refusal { error, said: Vec::new() }))
     }
 }
 
 impl fmt::Display for MountError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.error)?;
-        self.said.iter().try_for_each(|line| write!(f, ": {line}"))
+        write!(f, "{}", self.error())?;
+        self.said().iter().try_for_each(|line| write!(f, ": {line}"))
     }
 }
 
@@ -134,7 +137,7 @@ impl FsContext {
 
     fn refused(&self, call: &'static str, what: &str, errno: Errno) -> MountError {
         let subject = if what.is_empty() { self.fstype.clone() } else { format!("{} {what}", self.fstype) };
-        MountError { error: SysError::new(call, subject, errno), said: self.log() }
+        MountError(Box::new(Refusal { error: SysError::new(call, subject, errno), said: self.log() }))
     }
 
     /// Takes the messages from the context's log: one a read, `e overlay: …`, until there are none (`ENODATA`).

@@ -94,10 +94,10 @@ pub(super) fn of_stack(layers: &Layers, refused: &MountError) -> Option<Cause> {
     if let Some(cause) = of_call(refused) {
         return Some(cause);
     }
-    if let Some((upper, work)) = &layers.upper {
-        if let Some(cause) = of_upper(upper).or_else(|| of_work(upper, work)) {
-            return Some(cause);
-        }
+    if let Some((upper, work)) = &layers.upper
+        && let Some(cause) = of_upper(upper).or_else(|| of_work(upper, work))
+    {
+        return Some(cause);
     }
     // ignored: a lower that cannot be asked is no known reason.
     let is_overlay = |layer: &Layer| file_system(&layer.dir).is_ok_and(FileSystem::is_overlay);
