@@ -21,6 +21,7 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::thread::UnshareFlags;
 
 mod context;
 mod info;
@@ -209,6 +210,19 @@ pub fn unmount(target: &Path, flags: UnmountFlags) -> Result<()> {
 pub fn set_attrs(path: &Path, change: &SetAttrs<'_>, reach: Reach) -> Result<()> {
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| error("mount_setattr", path, Errno::INVAL))?;
     set_attrs_at(CWD, &name, change, reach).map_err(|errno| error("mount_setattr", path, errno))
+}
+
+/// Gives the calling thread, and it alone, a mount namespace and a working directory of its own. What it mounts is seen by
+/// nobody else and is gone with the last process or thread in the namespace.
+///
+/// # Errors
+/// Those of unshare(2) and of making every mount private.
+pub fn unshare_mounts() -> Result<()> {
+    let flags = UnshareFlags::FS | UnshareFlags::NEWNS;
+    // SAFETY: what makes unshare unsafe is CLONE_FILES, by which descriptors of other threads would vanish; it is not given.
+    let unshared = unsafe { rustix::thread::unshare_unsafe(flags) };
+    unshared.map_err(|errno| SysError::new("unshare", "mount namespace", errno))?;
+    set_attrs(Path::new("/"), &SetAttrs::propagation(Propagation::Private), Reach::Tree)
 }
 
 fn error(call: &'static str, path: &Path, errno: Errno) -> SysError {
