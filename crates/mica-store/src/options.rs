@@ -1,0 +1,85 @@
+//! What a store is asked to be: where, whose, with which marks and owners.
+
+use std::path::PathBuf;
+
+use mica_layer::Marks;
+use serde::{Deserialize, Serialize};
+
+/// How the owners that layers name stand on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owners {
+    /// As they are: root's store.
+    #[default]
+    Native,
+    /// Through the store's ID map: an unprivileged store with subordinate IDs.
+    Mapped,
+    /// All as the store's owner: an unprivileged store without them.
+    Single,
+}
+
+impl Owners {
+    /// The word that the record has.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Mapped => "mapped",
+            Self::Single => "single",
+        }
+    }
+}
+
+/// One row of an ID map, as `/proc/self/uid_map` has it; it counts for users and groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRow {
+    /// First ID inside.
+    pub container: u32,
+    /// First ID outside.
+    pub host: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// What to do when there is no store at the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// Make one.
+    #[default]
+    Create,
+    /// Say that there is none.
+    Refuse,
+}
+
+/// What a store is asked to be.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The store's directory.
+    pub root: PathBuf,
+    /// Where mounts and sockets of running containers stand; nothing in it outlives the machine's uptime. Made when it is
+    /// missing.
+    pub run_root: PathBuf,
+    /// What to do when there is no store.
+    pub missing: Missing,
+    /// Whose extended attributes the layers' marks are.
+    pub marks: Marks,
+    /// How owners stand on disk.
+    pub owners: Owners,
+    /// The map, for [`Owners::Mapped`].
+    pub idmap: Vec<IdRow>,
+}
+
+impl StoreOptions {
+    /// A store of root's own, made when it is missing.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>, run_root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            run_root: run_root.into(),
+            missing: Missing::Create,
+            marks: Marks::Trusted,
+            owners: Owners::Native,
+            idmap: Vec::new(),
+        }
+    }
+}
