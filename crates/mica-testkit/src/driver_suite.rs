@@ -8,6 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use mica_core::RelPath;
 use mica_layer::Marks;
 use mica_sys::Errno;
 use mica_union::{Driver, UnionDirs, UpperDirs};
@@ -86,9 +87,11 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(driver: &'a dyn Driver, marks: Marks, lowers: &[Tree]) -> Self {
         let scratch = Scratch::new();
-        for directory in ["upper", "work"] {
-            assert!(scratch.make(directory).is_dir());
-        }
+        // The upper is the topmost statement about the root; whoever makes one gives it the root that shows below.
+        let mut upper = Tree::new();
+        upper.put(RelPath::root(), Tree::of_stack(lowers).get(&RelPath::root()).unwrap().clone());
+        upper.write_layer(&scratch.make("upper"), marks);
+        Tree::new().write_to(&scratch.make("work"));
         let lowers = lowers.iter().enumerate().map(|(number, tree)| {
             let path = scratch.make(format!("lower{number}"));
             tree.write_layer(&path, marks);
@@ -123,7 +126,7 @@ impl<'a> Bench<'a> {
         let mounted = self.driver.mount(dirs).unwrap_or_else(|error| panic!("{error}: {:?}", error.hint()));
         let root = mounted.dir().unwrap();
         if dirs.upper.is_none() {
-            let refused = root.mkdir(b"new", 0o755).unwrap_err();
+            let refused = root.mkdir(b".not-in-any-case", 0o755).unwrap_err();
             assert_eq!(refused.errno(), Errno::ROFS, "a view without an upper is read-only");
         }
         Tree::read_dir(&root)

@@ -36,18 +36,12 @@ impl Mounted {
         Ok(self)
     }
 
-    /// The root of the union, open for use without attaching it. The mount lives as long as anything in it is open.
+    /// The root of the union, open for use without attaching it. It stays usable as long as anything in it is open.
     ///
     /// # Errors
     /// [`UnionError::Use`].
     pub fn dir(&self) -> Result<Dir, UnionError> {
-        let copy = self.mount.as_fd().try_clone_to_owned();
-        let copy = copy.map_err(|error| {
-            let errno = mica_sys::Errno::from_io_error(&error).unwrap_or(mica_sys::Errno::IO);
-            UnionError::Use(mica_sys::SysError::new("dup", "", errno))
-        })?;
-        // The mount's descriptor names the root without having it open (O_PATH).
-        Dir::from_fd(copy).open_dir(b"").map_err(UnionError::Use)
+        self.mount.open_root().map_err(UnionError::Use)
     }
 
     /// The mount, for whoever puts it somewhere else: a child process with a namespace of its own.

@@ -14,7 +14,8 @@ use crate::{Scratch, Snapshot, Tree};
 type Shape = (&'static str, &'static str, fn(&dyn Driver, Marks));
 
 /// Every case: name, why it is here, the case.
-pub(super) const ALL: [Shape; 8] = [
+pub(super) const ALL: [Shape; 9] = [
+    ("an_opaque_root_hides_all_below", "the kernel heeds the mark on every directory but the root", opaque_root),
     ("deep_stacks_show_every_layer", "https://github.com/moby/moby/issues/1171: 42 was the limit once", deep_stacks),
     ("one_layer_too_many_is_said", "a limit that is met must be named", too_deep),
     ("a_layer_that_stands_twice_counts_once", "an image may repeat a DiffID; the kernel says ELOOP", repeated),
@@ -71,6 +72,20 @@ fn repeated(driver: &dyn Driver, marks: Marks) {
     shown.assert_is(&bench.show(&dirs), "a stack with repeated layers");
     let many = UnionDirs { lowers: vec![bench.paths()[1].clone(); 600], ..bench.dirs() };
     shown.assert_is(&bench.show(&many), "one layer, six hundred times");
+}
+
+fn opaque_root(driver: &dyn Driver, marks: Marks) {
+    let mut middle = tree! { "b" = "middle" };
+    middle.name("/").opaque().mode(0o711).end();
+    let bench = Bench::new(driver, marks, &[tree! { "a" = "top" }, middle, tree! { "a" = "low"; "c" = "low" }]);
+    tree! { "a" = "top"; "b" = "middle" }.assert_is(&bench.show(&bench.dirs()), "an opaque root in the middle");
+    // The container's own root may be opaque too, when its upper was a layer that somebody unpacked.
+    let mut upper = tree! { "x" = "upper" };
+    upper.name("/").opaque().end();
+    upper.write_layer(&bench.scratch.make("opaque"), marks);
+    let own = UpperDirs { upper: bench.scratch.path().join("opaque"), ..bench.upper() };
+    let dirs = UnionDirs { upper: Some(own), ..bench.dirs() };
+    tree! { "x" = "upper" }.assert_is(&bench.show(&dirs), "an opaque upper");
 }
 
 fn no_lowers(driver: &dyn Driver, marks: Marks) {

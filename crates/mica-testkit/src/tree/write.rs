@@ -94,6 +94,16 @@ fn dress(dir: &Dir, name: &[u8], entry: &Entry, marks: Option<Marks>) -> Result<
     for (key, value) in marked(entry, marks) {
         dir.set_xattr(name, &key, &value)?;
     }
+    if let (Some(marks), What::Dir { .. }) = (marks, &entry.what) {
+        let inside = dir.open_dir(name)?;
+        let mut whiteout = false;
+        for found in inside.read_dir()? {
+            whiteout |= inside.stat(&found.name)?.is_whiteout_device();
+        }
+        if whiteout {
+            dir.set_xattr(name, &[marks.prefix(), b"origin"].concat(), b"")?;
+        }
+    }
     dir.utimens(name, time(entry))
 }
 

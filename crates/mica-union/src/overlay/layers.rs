@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use mica_sys::Dir;
-use mica_sys::mount::FsContext;
+use mica_layer::Marks;
+use mica_sys::mount::{FsContext, Mount, MountError};
+use mica_sys::{Dir, SysError};
 
 use super::{NAME, cause, is_unknown, open, tmpfs};
 use crate::{Role, UnionDirs, UnionError};
@@ -26,19 +27,31 @@ pub(super) struct Layer {
     pub(super) role: Role,
     pub(super) path: PathBuf,
     pub(super) dir: Dir,
+    /// A detached mount that `dir` is in: closing its descriptor takes it down, and then it is no layer any more.
+    mount: Option<Mount>,
 }
 
 impl Layer {
     pub(super) fn open(role: Role, path: &Path) -> Result<Self, UnionError> {
-        Ok(Self { role, path: path.to_owned(), dir: open(role, path)? })
+        Ok(Self { role, path: path.to_owned(), dir: open(role, path)?, mount: None })
     }
 
     pub(super) fn new_tmpfs() -> Result<Self, UnionError> {
         let mount =
             tmpfs().map_err(|source| UnionError::Kernel { driver: NAME, cause: cause::of_call(&source), source })?;
-        let dir = Dir::from_fd(mount.into_fd()).open_dir(b"");
+        let dir = mount.open_root();
         let dir = dir.map_err(|source| UnionError::Open { driver: NAME, role: Role::Empty, source })?;
-        Ok(Self { role: Role::Empty, path: PathBuf::from("(tmpfs)"), dir })
+        Ok(Self { role: Role::Empty, path: PathBuf::from("(tmpfs)"), dir, mount: Some(mount) })
+    }
+
+    fn hides_all_below(&self, marks: Marks) -> Result<bool, UnionError> {
+        let mark = self.dir.get_own_xattr(marks.opaque()).map_err(self.refused())?;
+        Ok(mark.as_deref() == Some(b"y"))
+    }
+
+    fn refused(&self) -> impl FnOnce(SysError) -> UnionError {
+        let role = self.role;
+        move |source| UnionError::Open { driver: NAME, role, source }
     }
 
     /// Hands the layer over; gives the way in which the next is best named.
@@ -61,7 +74,7 @@ impl Layer {
         })
     }
 
-    fn give_path(&self, key: &str, overlay: &FsContext) -> Result<(), mica_sys::mount::MountError> {
+    fn give_path(&self, key: &str, overlay: &FsContext) -> Result<(), MountError> {
         let path = format!("/proc/self/fd/{}", self.dir.as_fd().as_raw_fd());
         overlay.string(key, path.as_bytes())
     }
@@ -77,23 +90,33 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Opens the directories. One that comes twice, under whatever path, is kept at its topmost place.
+    /// Opens the directories. One that comes twice, under whatever path, is kept at its topmost place. What is below a
+    /// layer whose root is opaque is left out: overlayfs heeds the mark on every directory but the root.
     pub(super) fn open(dirs: &UnionDirs) -> Result<Self, UnionError> {
-        let mut seen = BTreeSet::new();
-        let mut lowers = Vec::with_capacity(dirs.lowers.len());
-        for (number, path) in dirs.lowers.iter().enumerate() {
-            let layer = Layer::open(Role::Lower(number + 1), path)?;
-            let metadata = layer.dir.metadata();
-            let metadata = metadata.map_err(|source| UnionError::Open { driver: NAME, role: layer.role, source })?;
-            if seen.insert((metadata.dev, metadata.ino)) {
-                lowers.push(layer);
-            }
-        }
         let upper = match &dirs.upper {
             Some(upper) => Some((Layer::open(Role::Upper, &upper.upper)?, Layer::open(Role::Work, &upper.work)?)),
             None => None,
         };
-        Ok(Self { lowers, upper })
+        let mut layers = Self { lowers: Vec::with_capacity(dirs.lowers.len()), upper };
+        if let Some((upper, _)) = &layers.upper
+            && upper.hides_all_below(dirs.marks)?
+        {
+            return Ok(layers);
+        }
+        let mut seen = BTreeSet::new();
+        for (number, path) in dirs.lowers.iter().enumerate() {
+            let layer = Layer::open(Role::Lower(number + 1), path)?;
+            let metadata = layer.dir.metadata().map_err(layer.refused())?;
+            if !seen.insert((metadata.dev, metadata.ino)) {
+                continue;
+            }
+            let last = layer.hides_all_below(dirs.marks)?;
+            layers.lowers.push(layer);
+            if last {
+                break;
+            }
+        }
+        Ok(layers)
     }
 
     /// The directory that names the union in errors.
