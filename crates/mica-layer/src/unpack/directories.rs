@@ -1,0 +1,60 @@
+//! Open directories of `diff/`, the most recently used few.
+
+use std::collections::HashMap;
+
+use mica_sys::{Dir, SysError};
+
+use super::place::open_below;
+use super::tree::{PathId, Tree};
+
+/// Tars go through directories one after the other, so that few are open at a time.
+const OPEN: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Directories {
+    root: Dir,
+    open: HashMap<PathId, (Dir, u64)>,
+    clock: u64,
+}
+
+impl Directories {
+    pub(super) fn new(root: Dir) -> Self {
+        Self { root, open: HashMap::with_capacity(OPEN + 1), clock: 0 }
+    }
+
+    /// The directory at this path, which the table says is one.
+    pub(super) fn get(&mut self, tree: &Tree, id: PathId) -> Result<&Dir, SysError> {
+        if id == Tree::ROOT {
+            return Ok(&self.root);
+        }
+        self.clock += 1;
+        if !self.open.contains_key(&id) {
+            if self.open.len() >= OPEN {
+                let oldest = self.open.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id);
+                oldest.and_then(|oldest| self.open.remove(&oldest));
+            }
+            let parent = self.open.get(&tree.place(id).parent);
+            let directory = match parent {
+                Some((parent, _)) => parent.open_dir(&tree.place(id).name)?,
+                None => open_below(&self.root, &tree.path(id))?,
+            };
+            self.open.insert(id, (directory, 0));
+        }
+        match self.open.get_mut(&id) {
+            Some((directory, used)) => {
+                *used = self.clock;
+                Ok(directory)
+            }
+            None => Ok(&self.root),
+        }
+    }
+
+    pub(super) const fn root(&self) -> &Dir {
+        &self.root
+    }
+
+    /// Forgets a directory that is about to be removed.
+    pub(super) fn forget(&mut self, id: PathId) {
+        self.open.remove(&id);
+    }
+}

@@ -1,0 +1,495 @@
+//! Entry after entry: into the table, onto the disk, and what the disk cannot hold into `recon`.
+
+use std::io::{BufWriter, Seek, SeekFrom};
+
+use mica_core::{Attrs, Kind, LayerEntry, Name, Rdev, TarName, Xattrs};
+use mica_sys::{Dir, File, FileKind, SysError, Time};
+
+use super::directories::Directories;
+use super::pipe::Chunks;
+use super::resolve::{Step, Target, Walk, components, target};
+use super::tree::{FileId, FileNode, PathId, Said, Tree};
+use super::{Unpack, place};
+use crate::error::lossy;
+use crate::recon::ReconWriter;
+use crate::tar::{Archive, Entry, EntryKind};
+use crate::{EntryError, LayerError, Result};
+
+/// Holes are hashed as the zeros they read as, which costs time though no space. A layer may have this many bytes of
+/// them; what a file has beyond is left without a content hash.
+const HASHED_HOLES: u64 = 8 << 30;
+
+/// What an entry's own problem is; its number is added where it is returned from.
+pub(super) type Outcome<T> = std::result::Result<T, Problem>;
+
+/// A problem of the entry, or one of the whole.
+#[derive(Debug)]
+pub(super) enum Problem {
+    Entry(EntryError),
+    Layer(LayerError),
+}
+
+impl From<EntryError> for Problem {
+    fn from(problem: EntryError) -> Self {
+        Self::Entry(problem)
+    }
+}
+
+impl From<LayerError> for Problem {
+    fn from(problem: LayerError) -> Self {
+        Self::Layer(problem)
+    }
+}
+
+impl Problem {
+    pub(super) fn of_entry(self, number: u64) -> LayerError {
+        match self {
+            Self::Entry(problem) => LayerError::Entry { number, problem },
+            Self::Layer(problem) => problem,
+        }
+    }
+}
+
+/// A refused call, on whose behalf.
+pub(super) fn refused(path: &[u8]) -> impl FnOnce(SysError) -> EntryError + '_ {
+    move |source| EntryError::Make { path: lossy(path), source }
+}
+
+/// Where a body went.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum BodyIn {
+    File(FileId),
+    Stored { offset: u64, length: u64 },
+}
+
+/// What the making of a layer leaves to be said.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    pub(super) entries: u64,
+    pub(super) content_size: u64,
+    pub(super) implicit: u64,
+    pub(super) needs_parent: u64,
+}
+
+/// A layer in the making.
+pub(super) struct Extract<'a> {
+    pub(super) how: &'a Unpack,
+    pub(super) layer: &'a Dir,
+    pub(super) tree: Tree,
+    pub(super) directories: Directories,
+    pub(super) recon: ReconWriter<BufWriter<File>>,
+    /// By their numbers.
+    pub(super) bodies: Vec<BodyIn>,
+    /// Paths that had a hard link to nothing when they were met.
+    pub(super) links: Vec<PathId>,
+    /// Bytes that the tar had written, to `diff/` or to `recon`.
+    total: u64,
+    written: u64,
+    metadata: u64,
+    holes: u64,
+    /// The entry that is being read.
+    entries: u64,
+}
+
+impl<'a> Extract<'a> {
+    pub(super) fn run(tar: Chunks, layer: &'a Dir, how: &'a Unpack) -> Result<Made> {
+        let wrong = || LayerError::sys("making the layer's files");
+        layer.mkdir(place::DIFF, 0o700).map_err(wrong())?;
+        let diff = layer.open_dir(place::DIFF).map_err(wrong())?;
+        // A set-group-ID staging directory would hand its group on to all that is made.
+        diff.chmod_self(0o700).map_err(wrong())?;
+        let recon = BufWriter::new(layer.create_file(place::RECON, 0o644).map_err(wrong())?);
+        let mut this = Extract {
+            how,
+            layer,
+            tree: Tree::new(),
+            directories: Directories::new(diff),
+            recon: ReconWriter::new(recon)?,
+            bodies: Vec::new(),
+            links: Vec::new(),
+            total: 0,
+            written: 0,
+            metadata: 0,
+            holes: 0,
+            entries: 0,
+        };
+        let mut archive = Archive::buffered(tar, &how.limits).with_framing();
+        while let Some(entry) = archive.next_entry()? {
+            this.take_framing(&mut archive)?;
+            let number = entry.number;
+            this.entries = number;
+            this.entry(entry, &mut archive).map_err(|problem| problem.of_entry(number))?;
+        }
+        this.take_framing(&mut archive)?;
+        while let Some(bytes) = archive.trailing()? {
+            let counted = this.count(bytes, b"the bytes after the end");
+            counted.map_err(|problem| LayerError::Entry { number: this.entries, problem })?;
+            this.recon.literal(bytes)?;
+        }
+        this.finish()
+    }
+
+    fn take_framing(&mut self, archive: &mut Archive<Chunks>) -> Result<()> {
+        let framing = archive.framing();
+        self.recon.literal(framing)?;
+        framing.clear();
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: Entry, archive: &mut Archive<Chunks>) -> Outcome<()> {
+        self.check_limits(&entry)?;
+        if entry.kind == EntryKind::Label {
+            return self.keep_body(&entry, archive);
+        }
+        let mut components = components(&entry.path, &self.how.limits)?;
+        let Some(last) = components.pop() else {
+            return self.root(&entry, archive);
+        };
+        let reserved = || EntryError::Whiteout { path: lossy(&entry.path) };
+        let name = Name::new(last).map_err(|_| EntryError::Nul { path: lossy(&entry.path) })?;
+        // A directory of such a name would be read as a whiteout by others.
+        if components.iter().any(|component| component.starts_with(mica_core::WHITEOUT_PREFIX)) {
+            return Err(reserved().into());
+        }
+        let directory = self.directory(&components, &entry)?;
+        match TarName::of(&name) {
+            TarName::Reserved => Err(reserved().into()),
+            TarName::Opaque => {
+                let place = self.tree.place_mut(directory);
+                (place.is_opaque, place.entry) = (true, entry.number);
+                self.keep_body(&entry, archive)
+            }
+            TarName::Whiteout(hidden) => {
+                let id = self.child(directory, hidden.as_bytes(), &entry)?;
+                self.tree.place_mut(id).is_hidden = true;
+                self.keep_body(&entry, archive)
+            }
+            TarName::Plain(name) => {
+                let id = self.child(directory, name.as_bytes(), &entry)?;
+                self.tree.place_mut(id).entry = entry.number;
+                self.plain(directory, id, &entry, archive)
+            }
+        }
+    }
+
+    fn check_limits(&mut self, entry: &Entry) -> Outcome<()> {
+        let limits = &self.how.limits;
+        if entry.number > limits.entries {
+            return Err(EntryError::EntryLimit { path: lossy(&entry.path), limit: limits.entries }.into());
+        }
+        let xattrs: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let runs = entry.sparse.as_ref().map_or(0, |runs| runs.len() * 16);
+        let bytes = u64::try_from(entry.path.len() + entry.link.len() + xattrs + runs).unwrap_or(u64::MAX);
+        self.metadata = self.metadata.saturating_add(bytes);
+        if self.metadata > limits.metadata_bytes {
+            return Err(EntryError::MetadataLimit { path: lossy(&entry.path), limit: limits.metadata_bytes }.into());
+        }
+        Ok(())
+    }
+
+    fn root(&mut self, entry: &Entry, archive: &mut Archive<Chunks>) -> Outcome<()> {
+        if entry.kind != EntryKind::Directory {
+            return Err(EntryError::Root { path: lossy(&entry.path) }.into());
+        }
+        let place = self.tree.place_mut(Tree::ROOT);
+        place.entry = entry.number;
+        place.said = Said::Directory(Some(Box::new(attrs(entry))));
+        self.keep_body(entry, archive)
+    }
+
+    /// The directory that these components lead to, symlinks followed; what is missing is made, implicitly.
+    fn directory(&mut self, components: &[&[u8]], entry: &Entry) -> Outcome<PathId> {
+        let mut walk = Walk::new(components);
+        while let Some(step) = walk.step(&self.tree) {
+            match step {
+                Step::At(_) => {}
+                Step::Missing { directory, name } => {
+                    let id = self.child(directory, &name, entry)?;
+                    let parent = self.directories.get(&self.tree, directory).map_err(refused(&entry.path))?;
+                    parent.mkdir(&name, 0o700).map_err(refused(&entry.path))?;
+                    self.tree.place_mut(id).said = Said::Directory(None);
+                    walk.enter(id);
+                }
+                Step::NoDirectory(at) => {
+                    let parent = lossy(self.tree.path(at).as_bytes());
+                    return Err(EntryError::BelowNonDirectory { path: lossy(&entry.path), parent }.into());
+                }
+                Step::Loop => return Err(EntryError::SymlinkLoop { path: lossy(&entry.path) }.into()),
+            }
+        }
+        Ok(walk.at())
+    }
+
+    fn child(&mut self, directory: PathId, name: &[u8], entry: &Entry) -> Outcome<PathId> {
+        let limits = &self.how.limits;
+        let limit = limits.entries;
+        let too_many = || EntryError::EntryLimit { path: lossy(&entry.path), limit };
+        let child = self.tree.child_or_new(directory, name, entry.number).ok_or_else(too_many)?;
+        // The root is no entry.
+        if self.tree.len() - 1 > limit {
+            return Err(too_many().into());
+        }
+        if self.tree.place(child).depth > limits.depth {
+            return Err(EntryError::DepthLimit { path: lossy(&entry.path), limit: limits.depth }.into());
+        }
+        Ok(child)
+    }
+
+    /// An entry that makes something of its own name.
+    fn plain(&mut self, directory: PathId, id: PathId, entry: &Entry, archive: &mut Archive<Chunks>) -> Outcome<()> {
+        let device = |kind: fn(Rdev) -> Kind| kind(entry.device);
+        let kind = match entry.kind {
+            EntryKind::Directory => {
+                self.make_directory(directory, id, entry)?;
+                return self.keep_body(entry, archive);
+            }
+            EntryKind::Link => {
+                self.link(directory, id, entry)?;
+                return self.keep_body(entry, archive);
+            }
+            EntryKind::File => return self.file(directory, id, entry, archive),
+            EntryKind::Symlink => Kind::Symlink { target: entry.link.clone() },
+            EntryKind::CharDevice => device(Kind::CharDevice),
+            EntryKind::BlockDevice => device(Kind::BlockDevice),
+            EntryKind::Fifo => Kind::Fifo,
+            EntryKind::Label => return Ok(()),
+            EntryKind::Other(typeflag) => {
+                let typeflag = char::from(typeflag);
+                return Err(EntryError::Type { path: lossy(&entry.path), typeflag }.into());
+            }
+        };
+        if matches!(&kind, Kind::Symlink { target } if target.is_empty() || target.contains(&0)) {
+            return Err(EntryError::LinkTarget { path: lossy(&entry.path) }.into());
+        }
+        self.clear(id, &entry.path)?;
+        let name = self.tree.place(id).name.clone();
+        let parent = self.directories.get(&self.tree, directory).map_err(refused(&entry.path))?;
+        let attrs = attrs(entry);
+        make_special(parent, &name, &kind, &attrs, self.how).map_err(refused(&entry.path))?;
+        self.says_file(id, FileNode { kind, attrs, names: 1, body: None, stored: 0, runs: None }, entry)?;
+        self.keep_body(entry, archive)
+    }
+
+    pub(super) fn says_file(&mut self, id: PathId, file: FileNode, entry: &Entry) -> Outcome<FileId> {
+        let limit = self.how.limits.entries;
+        let too_many = || EntryError::EntryLimit { path: lossy(&entry.path), limit };
+        let file = self.tree.add_file(file).ok_or_else(too_many)?;
+        self.tree.place_mut(id).said = Said::File(file);
+        Ok(file)
+    }
+
+    fn make_directory(&mut self, directory: PathId, id: PathId, entry: &Entry) -> Outcome<()> {
+        if !matches!(self.tree.place(id).said, Said::Directory(_)) {
+            self.clear(id, &entry.path)?;
+            let name = self.tree.place(id).name.clone();
+            let parent = self.directories.get(&self.tree, directory).map_err(refused(&entry.path))?;
+            parent.mkdir(&name, 0o700).map_err(refused(&entry.path))?;
+        }
+        self.tree.place_mut(id).said = Said::Directory(Some(Box::new(attrs(entry))));
+        Ok(())
+    }
+
+    fn link(&mut self, directory: PathId, id: PathId, entry: &Entry) -> Outcome<()> {
+        let limits = &self.how.limits;
+        if entry.link.is_empty() {
+            return Err(EntryError::LinkTarget { path: lossy(&entry.path) }.into());
+        }
+        let file_at = |tree: &Tree, id: PathId| match &tree.place(id).said {
+            Said::File(file) => Some(*file),
+            _ => None,
+        };
+        if let Target::Here(there) = target(&self.tree, &entry.link, limits)?
+            && let (Some(one), Some(other)) = (file_at(&self.tree, there), file_at(&self.tree, id))
+            && one == other
+        {
+            return Ok(());
+        }
+        self.clear(id, &entry.path)?;
+        // Asked again: the target may have been under what was cleared away.
+        let path = match target(&self.tree, &entry.link, limits)? {
+            Target::Here(there) => match &self.tree.place(there).said {
+                Said::File(file) => {
+                    let file = *file;
+                    self.make_link(there, directory, id, &entry.path)?;
+                    self.tree.file_mut(file).names += 1;
+                    self.tree.place_mut(id).said = Said::File(file);
+                    return Ok(());
+                }
+                Said::Directory(_) => {
+                    let (path, target) = (lossy(&entry.path), lossy(&entry.link));
+                    return Err(EntryError::LinkToDirectory { path, target }.into());
+                }
+                Said::Link(_) | Said::Nothing => self.tree.path(there),
+            },
+            Target::Absent(path) => path,
+        };
+        self.tree.place_mut(id).said = Said::Link(Box::new(path));
+        self.links.push(id);
+        Ok(())
+    }
+
+    /// Makes the path `id` in `directory` one more name of what stands at `there`.
+    pub(super) fn make_link(&mut self, there: PathId, directory: PathId, id: PathId, path: &[u8]) -> Outcome<()> {
+        let from = self.directories.get(&self.tree, self.tree.place(there).parent).map_err(refused(path))?;
+        // Both must be open at once, and the second may close the first.
+        let from = from.try_clone().map_err(refused(path))?;
+        let to = self.directories.get(&self.tree, directory).map_err(refused(path))?;
+        from.link(&self.tree.place(there).name, to, &self.tree.place(id).name).map_err(refused(path))?;
+        Ok(())
+    }
+
+    fn file(&mut self, directory: PathId, id: PathId, entry: &Entry, archive: &mut Archive<Chunks>) -> Outcome<()> {
+        self.clear(id, &entry.path)?;
+        let name = self.tree.place(id).name.clone();
+        let parent = self.directories.get(&self.tree, directory).map_err(refused(&entry.path))?;
+        let mut file = parent.create_file(&name, 0o600).map_err(refused(&entry.path))?;
+        let content = self.content(&mut file, entry, archive)?;
+        let attrs = attrs(entry);
+        settle(&file, &attrs, self.how).map_err(refused(&entry.path))?;
+        let mut node = FileNode {
+            kind: Kind::File { size: entry.size, content },
+            attrs,
+            names: 1,
+            body: None,
+            stored: entry.stored,
+            runs: entry.sparse.clone().map(Vec::into_boxed_slice),
+        };
+        if entry.stored > 0 {
+            self.recon.body(entry.stored)?;
+            node.body = Some(self.bodies.len());
+        }
+        let has_body = node.body.is_some();
+        let file = self.says_file(id, node, entry)?;
+        if has_body {
+            self.bodies.push(BodyIn::File(file));
+        }
+        Ok(())
+    }
+
+    /// Writes the body where it belongs, and gives the hash of the whole.
+    fn content(&mut self, file: &mut File, entry: &Entry, archive: &mut Archive<Chunks>) -> Outcome<Option<[u8; 32]>> {
+        let refused = |source| EntryError::Make { path: lossy(&entry.path), source };
+        let holes = entry.size.saturating_sub(entry.stored);
+        let mut hasher = (self.holes.saturating_add(holes) <= HASHED_HOLES).then(blake3::Hasher::new);
+        if hasher.is_some() {
+            self.holes += holes;
+        }
+        let mut end = 0;
+        while let Some(piece) = archive.next_piece().map_err(Problem::Layer)? {
+            let length = self.count(piece.bytes, &entry.path)?;
+            self.written += length;
+            if piece.offset != end {
+                hash_zeros(hasher.as_mut(), piece.offset - end);
+                file.seek(SeekFrom::Start(piece.offset)).map_err(LayerError::Write)?;
+            }
+            file.write_whole(piece.bytes).map_err(refused)?;
+            if let Some(hasher) = &mut hasher {
+                hasher.update(piece.bytes);
+            }
+            end = piece.offset + length;
+        }
+        if end < entry.size {
+            hash_zeros(hasher.as_mut(), entry.size - end);
+            file.set_len(entry.size).map_err(refused)?;
+        }
+        Ok(hasher.map(|hasher| *hasher.finalize().as_bytes()))
+    }
+
+    /// Puts a body that makes no file into `recon`.
+    fn keep_body(&mut self, entry: &Entry, archive: &mut Archive<Chunks>) -> Outcome<()> {
+        while let Some(piece) = archive.next_piece().map_err(Problem::Layer)? {
+            self.count(piece.bytes, &entry.path)?;
+            self.recon.literal(piece.bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that are about to be written, and gives their number.
+    fn count(&mut self, bytes: &[u8], path: &[u8]) -> std::result::Result<u64, EntryError> {
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.total = self.total.saturating_add(length);
+        let limit = self.how.limits.content_bytes;
+        if self.total > limit {
+            return Err(EntryError::ContentLimit { path: lossy(path), limit });
+        }
+        Ok(length)
+    }
+
+    /// What the layer says of a path that has this file.
+    pub(super) fn said_of_file(&self, file: FileId, link_group: Option<u64>) -> LayerEntry {
+        let file = self.tree.file(file);
+        LayerEntry::Node(mica_core::Node { kind: file.kind.clone(), attrs: file.attrs.clone(), link_group })
+    }
+
+    /// Bytes of content that stand in `diff/`.
+    pub(super) const fn written(&mut self) -> &mut u64 {
+        &mut self.written
+    }
+}
+
+fn hash_zeros(hasher: Option<&mut blake3::Hasher>, mut count: u64) {
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    let Some(hasher) = hasher else { return };
+    while count > 0 {
+        let part = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
+        hasher.update(ZEROS.get(..part).unwrap_or_default());
+        count -= u64::try_from(part).unwrap_or(0);
+    }
+}
+
+fn attrs(entry: &Entry) -> Attrs {
+    let Entry { mode, uid, gid, mtime, .. } = *entry;
+    Attrs { mode, uid, gid, mtime, xattrs: entry.xattrs.clone() }
+}
+
+pub(super) const fn time(attrs: &Attrs) -> Time {
+    Time { secs: attrs.mtime.secs, nanos: attrs.mtime.nanos }
+}
+
+/// Attributes as they stand on disk.
+pub(super) fn escaped<'a>(xattrs: &'a Xattrs, how: &Unpack) -> impl Iterator<Item = (Vec<u8>, &'a [u8])> {
+    let marks = how.marks;
+    xattrs.iter().map(move |(name, value)| (marks.escape(name), &value[..]))
+}
+
+/// Owner, then mode, since a change of owner takes setuid away; then attributes, since it takes capabilities away too,
+/// and since an access control list speaks of the group's bits; times last.
+fn settle(file: &File, attrs: &Attrs, how: &Unpack) -> std::result::Result<(), SysError> {
+    file.set_owner(attrs.uid, attrs.gid)?;
+    file.set_mode(attrs.mode)?;
+    for (name, value) in escaped(&attrs.xattrs, how) {
+        file.set_xattr(&name, value)?;
+    }
+    file.set_mtime(time(attrs))
+}
+
+/// A symlink, device or FIFO.
+fn make_special(at: &Dir, name: &[u8], kind: &Kind, attrs: &Attrs, how: &Unpack) -> std::result::Result<(), SysError> {
+    match kind {
+        Kind::Symlink { target } => {
+            at.symlink(target, name)?;
+            at.chown(name, attrs.uid, attrs.gid)?;
+        }
+        // overlayfs would read it as a whiteout.
+        Kind::CharDevice(Rdev { major: 0, minor: 0 }) => {
+            let file = at.create_file(name, 0o600)?;
+            settle(&file, attrs, how)?;
+            file.set_xattr(how.marks.device_zero(), b"")?;
+            return file.set_mtime(time(attrs));
+        }
+        _ => {
+            let (kind, rdev) = match kind {
+                Kind::CharDevice(rdev) => (FileKind::CharDevice, *rdev),
+                Kind::BlockDevice(rdev) => (FileKind::BlockDevice, *rdev),
+                _ => (FileKind::Fifo, Rdev::default()),
+            };
+            at.mknod(name, kind, 0o600, rdev.major, rdev.minor)?;
+            at.chown(name, attrs.uid, attrs.gid)?;
+            at.chmod(name, attrs.mode)?;
+        }
+    }
+    for (attribute, value) in escaped(&attrs.xattrs, how) {
+        at.set_xattr(name, &attribute, value)?;
+    }
+    at.utimens(name, time(attrs))
+}

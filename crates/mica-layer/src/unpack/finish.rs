@@ -1,0 +1,210 @@
+//! What can only be done when the whole tar was read: links to what came later, whiteouts, directories, the index.
+
+use std::collections::HashMap;
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+
+use mica_core::{Attrs, Kind, LayerEntry, Node, RelPath};
+use mica_sys::FileKind;
+
+use super::extract::{BodyIn, Extract, Made, Outcome, escaped, refused, time};
+use super::place;
+use super::resolve::{Target, target};
+use super::tree::{FileId, PathId, Said, Tree};
+use crate::error::lossy;
+use crate::index::IndexWriter;
+use crate::recon::BodyPlace;
+use crate::{EntryError, LayerError, Result};
+
+impl Extract<'_> {
+    pub(super) fn finish(mut self) -> Result<Made> {
+        self.settle_links()?;
+        let paths = self.tree.under(Tree::ROOT);
+        let whiteouts = self.whiteouts(&paths);
+        for id in &whiteouts {
+            let number = self.tree.place(*id).entry;
+            self.make_whiteout(*id).map_err(|problem| problem.of_entry(number))?;
+        }
+        // The last of a directory's names before itself, so that a directory without search permission is not in the way.
+        for id in paths.iter().rev() {
+            let number = self.tree.place(*id).entry;
+            self.settle_directory(*id).map_err(|problem| problem.of_entry(number))?;
+        }
+        self.write_index(&paths, &whiteouts)
+    }
+
+    /// Gives the links that met no file the one that has the name now.
+    fn settle_links(&mut self) -> Result<()> {
+        for id in std::mem::take(&mut self.links) {
+            let number = self.tree.place(id).entry;
+            self.settle_link(id).map_err(|problem| problem.of_entry(number))?;
+        }
+        Ok(())
+    }
+
+    fn settle_link(&mut self, id: PathId) -> Outcome<()> {
+        let path = self.tree.path(id);
+        let mut goal = match &self.tree.place(id).said {
+            Said::Link(goal) => (**goal).clone(),
+            // Replaced by a later entry.
+            Said::Nothing | Said::Directory(_) | Said::File(_) => return Ok(()),
+        };
+        let mut seen = vec![id];
+        loop {
+            let there = match target(&self.tree, goal.as_bytes(), &self.how.limits)? {
+                Target::Here(there) => there,
+                Target::Absent(absent) => {
+                    self.tree.place_mut(id).said = Said::Link(Box::new(absent));
+                    return Ok(());
+                }
+            };
+            let spelled = || (lossy(path.as_bytes()), lossy(goal.as_bytes()));
+            if seen.contains(&there) {
+                let (path, target) = spelled();
+                return Err(EntryError::LinkLoop { path, target }.into());
+            }
+            seen.push(there);
+            match &self.tree.place(there).said {
+                Said::File(file) => {
+                    let file = *file;
+                    self.make_link(there, self.tree.place(id).parent, id, path.as_bytes())?;
+                    self.tree.file_mut(file).names += 1;
+                    self.tree.place_mut(id).said = Said::File(file);
+                    return Ok(());
+                }
+                Said::Link(next) => goal = (**next).clone(),
+                Said::Directory(_) | Said::Nothing => {
+                    let (path, target) = spelled();
+                    return Err(EntryError::LinkToDirectory { path, target }.into());
+                }
+            }
+        }
+    }
+
+    /// The whiteouts that say something: of names that the layer itself has not, in directories through which the layers
+    /// below show.
+    fn whiteouts(&self, paths: &[PathId]) -> Vec<PathId> {
+        let mut covered = HashMap::new();
+        let mut found = Vec::new();
+        for id in paths {
+            let place = self.tree.place(*id);
+            let above = *id != Tree::ROOT && covered.get(&place.parent).copied().unwrap_or(false);
+            match place.said {
+                Said::Nothing if place.is_hidden && !above => found.push(*id),
+                Said::Directory(_) => drop(covered.insert(*id, above || place.is_opaque || place.is_hidden)),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn make_whiteout(&mut self, id: PathId) -> Outcome<()> {
+        let (parent, name) = (self.tree.place(id).parent, Arc::clone(&self.tree.place(id).name));
+        let path = self.tree.path(id);
+        let parent = self.directories.get(&self.tree, parent).map_err(refused(path.as_bytes()))?;
+        parent.mknod(&name, FileKind::CharDevice, 0, 0, 0).map_err(refused(path.as_bytes()))?;
+        Ok(())
+    }
+
+    fn settle_directory(&mut self, id: PathId) -> Outcome<()> {
+        let place = self.tree.place(id);
+        let Said::Directory(stated) = &place.said else { return Ok(()) };
+        let attrs = stated.as_deref().cloned().unwrap_or_else(Attrs::implicit_directory);
+        let opaque = place.is_opaque || place.is_hidden;
+        let (parent, name) = (place.parent, Arc::clone(&place.name));
+        let path = self.tree.path(id);
+        if id == Tree::ROOT {
+            let root = self.directories.root();
+            let settle = || {
+                root.chown_self(attrs.uid, attrs.gid)?;
+                root.chmod_self(attrs.mode)?;
+                for (name, value) in escaped(&attrs.xattrs, self.how) {
+                    root.set_own_xattr(&name, value)?;
+                }
+                if opaque {
+                    root.set_own_xattr(self.how.marks.opaque(), b"y")?;
+                }
+                root.utimens_self(time(&attrs))
+            };
+            return settle().map_err(|source| EntryError::Make { path: "/".to_owned(), source }.into());
+        }
+        let how = self.how;
+        let parent = self.directories.get(&self.tree, parent).map_err(refused(path.as_bytes()))?;
+        let settle = || {
+            parent.chown(&name, attrs.uid, attrs.gid)?;
+            parent.chmod(&name, attrs.mode)?;
+            for (attribute, value) in escaped(&attrs.xattrs, how) {
+                parent.set_xattr(&name, &attribute, value)?;
+            }
+            if opaque {
+                parent.set_xattr(&name, how.marks.opaque(), b"y")?;
+            }
+            parent.utimens(&name, time(&attrs))
+        };
+        settle().map_err(refused(path.as_bytes()))?;
+        Ok(())
+    }
+
+    fn write_index(mut self, paths: &[PathId], whiteouts: &[PathId]) -> Result<Made> {
+        let mut index = IndexWriter::new();
+        let mut records: HashMap<FileId, u32> = HashMap::new();
+        let mut groups: HashMap<FileId, u64> = HashMap::new();
+        let mut whiteouts = whiteouts.iter().peekable();
+        let mut made = Made::default();
+        for id in paths {
+            let path = self.tree.path(*id);
+            let entry = match &self.tree.place(*id).said {
+                Said::Nothing if whiteouts.next_if_eq(&id).is_some() => LayerEntry::Whiteout,
+                Said::Nothing => continue,
+                Said::Directory(_) => self.said_of_directory(*id, &mut made),
+                Said::File(file) => {
+                    let next = u64::try_from(groups.len()).unwrap_or(u64::MAX).saturating_add(1);
+                    let group = (self.tree.file(*file).names > 1).then(|| *groups.entry(*file).or_insert(next));
+                    self.said_of_file(*file, group)
+                }
+                Said::Link(target) => {
+                    made.needs_parent += 1;
+                    let kind = Kind::LinkToParent { target: RelPath::clone(target) };
+                    LayerEntry::Node(Node { kind, attrs: Attrs::default(), link_group: None })
+                }
+            };
+            let number = index.add(&path, &entry)?;
+            made.entries += 1;
+            if let Said::File(file) = &self.tree.place(*id).said {
+                records.entry(*file).or_insert_with(|| {
+                    if let Kind::File { size, .. } = &self.tree.file(*file).kind {
+                        index.count_content(*size);
+                    }
+                    number
+                });
+            }
+        }
+        made.content_size = *self.written();
+        let wrong = || LayerError::sys("making the layer's files");
+        let mut out = BufWriter::new(self.layer.create_file(place::INDEX, 0o644).map_err(wrong())?);
+        index.finish(&mut out)?;
+        out.flush().map_err(LayerError::Write)?;
+        let tree = &self.tree;
+        let bodies = self.bodies.iter().map(|body| match body {
+            BodyIn::Stored { offset, length } => BodyPlace::Stored { offset: *offset, length: *length },
+            BodyIn::File(file) => {
+                let node = tree.file(*file);
+                let record = records.get(file).copied().unwrap_or_default();
+                BodyPlace::File { record, length: node.stored, runs: node.runs.as_deref() }
+            }
+        });
+        self.recon.finish(bodies)?.flush().map_err(LayerError::Write)?;
+        Ok(made)
+    }
+
+    fn said_of_directory(&self, id: PathId, made: &mut Made) -> LayerEntry {
+        let place = self.tree.place(id);
+        let opaque = place.is_opaque || place.is_hidden;
+        let (attrs, implicit) = match &place.said {
+            Said::Directory(Some(attrs)) => ((**attrs).clone(), false),
+            _ => (Attrs::implicit_directory(), true),
+        };
+        made.implicit += u64::from(implicit && id != Tree::ROOT);
+        LayerEntry::Node(Node { kind: Kind::Directory { opaque, implicit }, attrs, link_group: None })
+    }
+}
