@@ -34,13 +34,17 @@ pub type Gate = Result<(), String>;
 
 /// Says that the test of which `here` is an inner function is skipped.
 pub fn skip(here: &str, reason: &str) {
-    let test = here.strip_suffix("::here").unwrap_or(here);
-    eprintln!("SKIPPED {test}: {reason}");
+    let line = format!("{}: {}", here.strip_suffix("::here").unwrap_or(here), reason.replace('\n', " "));
+    eprintln!("SKIPPED {line}");
     if let Some(list) = std::env::var_os("MICA_TEST_SKIPS") {
-        let line = format!("{test}: {reason}\n");
-        let mut list = OpenOptions::new().append(true).create(true).open(list).expect("the list of skips opens");
-        list.write_all(line.as_bytes()).expect("a skip is written down");
+        write_down(Path::new(&list), &line);
     }
+}
+
+/// One write at the end of the file, so that tests of several processes do not mix their lines.
+fn write_down(list: &Path, line: &str) {
+    let mut list = OpenOptions::new().append(true).create(true).open(list).expect("the list of skips opens");
+    list.write_all(format!("{line}\n").as_bytes()).expect("a skip is written down");
 }
 
 fn missing(there: bool, reason: &str) -> Gate {
@@ -126,4 +130,32 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(more).map(|place| place.join(name)).find(|file| {
         file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skip_is_one_more_line() {
+        let scratch = crate::Scratch::new();
+        let list = scratch.path().join("skips");
+        write_down(&list, "a::b: not root");
+        write_down(&list, "c::d: no /dev/fuse");
+        assert_eq!(std::fs::read_to_string(list).unwrap(), "a::b: not root\nc::d: no /dev/fuse\n");
+    }
+
+    #[test]
+    fn a_missing_program_skips_the_test_and_one_that_is_there_does_not() {
+        assert_eq!(program("no-such-program-anywhere"), Err("no-such-program-anywhere is not installed".to_owned()));
+        assert_eq!(program("sh"), Ok(()));
+        // The macro returns from the function that it stands in.
+        let went_on = std::cell::Cell::new(false);
+        let body = || {
+            crate::needs!(program "sh");
+            went_on.set(true);
+        };
+        body();
+        assert!(went_on.get());
+    }
 }

@@ -164,3 +164,6 @@ fn open(role: Role, path: &Path) -> Result<Dir, UnionError> {
 const fn is_unknown(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::BADF)
 }
+
+#[cfg(test)]
+mod tests;

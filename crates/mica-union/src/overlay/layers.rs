@@ -28,12 +28,12 @@ pub(super) struct Layer {
     pub(super) path: PathBuf,
     pub(super) dir: Dir,
     /// A detached mount that `dir` is in: closing its descriptor takes it down, and then it is no layer any more.
-    mount: Option<Mount>,
+    _held: Option<Mount>,
 }
 
 impl Layer {
     pub(super) fn open(role: Role, path: &Path) -> Result<Self, UnionError> {
-        Ok(Self { role, path: path.to_owned(), dir: open(role, path)?, mount: None })
+        Ok(Self { role, path: path.to_owned(), dir: open(role, path)?, _held: None })
     }
 
     pub(super) fn new_tmpfs() -> Result<Self, UnionError> {
@@ -41,7 +41,7 @@ impl Layer {
             tmpfs().map_err(|source| UnionError::Kernel { driver: NAME, cause: cause::of_call(&source), source })?;
         let dir = mount.open_root();
         let dir = dir.map_err(|source| UnionError::Open { driver: NAME, role: Role::Empty, source })?;
-        Ok(Self { role: Role::Empty, path: PathBuf::from("(tmpfs)"), dir, mount: Some(mount) })
+        Ok(Self { role: Role::Empty, path: PathBuf::from("(tmpfs)"), dir, _held: Some(mount) })
     }
 
     fn hides_all_below(&self, marks: Marks) -> Result<bool, UnionError> {

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests are named by sentences")]
 
 mod oracle;
+mod overlay;
 mod refusals;
 mod suite;
 
