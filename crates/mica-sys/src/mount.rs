@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use rustix::thread::UnshareFlags;
@@ -30,6 +30,7 @@ pub use context::{FsContext, MountError};
 pub use info::{FileSystem, MountInfo, MountInfoError, PeerGroup, file_system, mount_id, mounts, parse_mounts};
 pub use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags};
 
+use crate::dir::Dir;
 use crate::error::{Result, SysError};
 
 /// How far a call on a mount reaches.
@@ -155,6 +156,18 @@ impl Mount {
     pub fn attach_at(&self, dir: impl AsFd, target: &Path) -> Result<()> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(&self.0, c"", dir, target, flags).map_err(|errno| error("move_mount", target, errno))
+    }
+
+    /// The root of what it shows, open. A detached mount stays usable through it after this value is dropped, but is no
+    /// mount any more: it cannot be attached, nor be a layer of overlayfs.
+    ///
+    /// # Errors
+    /// Those of openat(2).
+    pub fn open_root(&self) -> Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // The mount's descriptor names the root without having it open (O_PATH).
+        let opened = rustix::fs::openat(&self.0, c".", flags, Mode::empty());
+        opened.map(Dir::from_fd).map_err(|errno| SysError::new("openat", "", errno))
     }
 
     /// The descriptor. It also is one of the mount's root directory, as one opened with `O_PATH`.
