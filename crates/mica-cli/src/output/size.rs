@@ -17,8 +17,8 @@ pub(crate) fn human(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let value = bytes as f64 / divisor as f64;
     let decimals = match value {
-        value if value < 9.995 => 2,
-        value if value < 99.95 => 1,
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
         _ => 0,
     };
     let digits = format!("{value:.decimals$}");

@@ -62,12 +62,20 @@ mod tests {
 
     #[test]
     fn wide_characters_take_two_columns_and_combining_ones_none() {
-        assert_eq!(align("漢字漢字漢字\tx\ne\u{301}tude-long-\ty"), "漢字漢字漢字   x\ne\u{301}tude-long-    y");
+        assert_eq!(align("漢字漢字漢字\tx\ne\u{301}tude\ty"), "漢字漢字漢字   x\ne\u{301}tude          y");
     }
 
     #[test]
     fn a_line_without_a_column_ends_it() {
         assert_eq!(align("a-long-long-cell\tx\nno tab\nb\ty"), "a-long-long-cell   x\nno tab\nb         y");
+    }
+
+    #[test]
+    fn an_empty_cell_keeps_its_place() {
+        assert_eq!(
+            align("NAME\tCREATED BY\tCOMMENT\na\t\tx\n\tb\t"),
+            "NAME      CREATED BY   COMMENT\na                      x\n          b            "
+        );
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) enum TemplateError {
         problem: String,
     },
     /// A function that there is not.
-    #[error("template column {column}: no function {name:?}; there are {known}")]
+    #[error("template column {column}: no function {name:?}; the functions are {known}")]
     NoFunction {
         /// Where.
         column: usize,

@@ -310,7 +310,7 @@ fn title(text: &str) -> String {
         } else {
             titled.extend(character.to_uppercase());
         }
-        within = character.is_alphanumeric() || matches!(character, '_' | '\'');
+        within = character.is_alphanumeric() || character == '_';
     }
     titled
 }

@@ -51,7 +51,7 @@ fn functions_do_as_in_go_and_docker() {
         ("{{json .Config.Env}}", r#"["A=1","B=2"]"#),
         ("{{.Mounts | json}}", r#"[{"Source":"/a","RW":true},{"Source":"/b","RW":false}]"#),
         ("{{json .Config.Missing}} {{json \"<&>\"}}", "null \"<&>\""),
-        ("{{upper .Name}} {{.Name | lower | title}} {{title \"a b-c\"}}", "WILD_ANT Wild_ant A B-C"),
+        ("{{upper .Name}} {{.Name | lower | title}} {{title \"a b-c it's 4x\"}}", "WILD_ANT Wild_ant A B-C It'S 4x"),
         ("{{len .Config.Env}} {{len .Name}} {{len .Ports}} {{len .Config.Cmd}}", "2 8 2 0"),
         ("{{join .Config.Env \", \"}}|{{.Config.Env | join \";\"}}|{{join .Config.Cmd \" \"}}", "A=1, B=2|A=1;B=2|"),
         ("{{split \"a,b\" \",\"}} {{index (split .Name \"_\") 1}} {{.Name | split \"_\"}}", "[a b] Ant [wild Ant]"),
@@ -86,6 +86,7 @@ fn blocks_do_as_in_go() {
         ("{{range .Mounts}}{{.Source}}{{if .RW}}:rw{{else}}:ro{{end}} {{end}}", "/a:rw /b:ro "),
         ("{{range $i, $e := .Config.Env}}{{$i}}{{$e}} {{end}}", "0A=1 1B=2 "),
         ("{{range $p, $c := .Ports}}{{$p}}={{len $c}} {{end}}", "22/tcp=0 80/tcp=1 "),
+        ("{{range $k, $v := .Config}}{{$k}} {{end}}", "Cmd Env Labels User "),
         ("{{range .Config.Cmd}}x{{else}}none{{end}}", "none"),
         ("{{range $x := .Mounts}}{{$x.Source}}{{$.Name}}{{end}}", "/awild_Ant/bwild_Ant"),
         ("{{if .Config.User}}a{{else if .Running}}b{{else}}c{{end}}", "b"),
@@ -137,6 +138,7 @@ fn a_template_that_is_none_is_told_with_its_place() {
         ("{{\"a\\x\"}}", "template column 5: unknown escape in a string; there are \\n, \\t, \\r, \\\" and \\\\"),
         ("{{$x}}", "template column 3: the variable $x is not set"),
         ("{{if true}}{{$x := 1}}{{end}}{{$x}}", "template column 32: the variable $x is not set"),
+        ("{{if $x := 1}}{{else if 1}}{{end}}{{$x}}", "template column 37: the variable $x is not set"),
         ("{{12ab}}", "template column 3: \"12ab\" is not a number"),
         ("{{.Id & 1}}", "template column 7: unexpected '&'"),
         (
@@ -147,7 +149,7 @@ fn a_template_that_is_none_is_told_with_its_place() {
         assert_eq!(Template::parse(template).unwrap_err().to_string(), told, "{template}");
     }
     let error = Template::parse("{{jsn .}}").unwrap_err().to_string();
-    assert!(error.starts_with("template column 3: no function \"jsn\"; there are and, eq, ge,"), "{error}");
+    assert!(error.starts_with("template column 3: no function \"jsn\"; the functions are and, eq, ge,"), "{error}");
     let deep = "{{".to_owned() + &"(".repeat(100_000) + "}}";
     assert!(Template::parse(&deep).unwrap_err().to_string().contains("nest deeper"));
     let deep = "{{if 1}}".repeat(100_000);
