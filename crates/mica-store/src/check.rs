@@ -377,23 +377,9 @@ impl Check<'_> {
         })
     }
 
-    /// A claim of a container that is gone or has another name. Removing it would race with a container in the making,
-    /// which has its lock.
     fn claims(&mut self) -> Result<(), StoreError> {
-        for entry in self.store.dirs.claims.read_dir()? {
-            let Some(name) = std::str::from_utf8(&entry.name).ok().and_then(|name| ContainerName::new(name).ok())
-            else {
-                continue;
-            };
-            let Some(id) = self.store.claimed_by(&name)? else { continue };
-            let locks = &self.store.dirs.container_locks;
-            let Some(lock) = mica_sys::Lock::try_exclusive(locks, id.as_str().as_bytes())? else { continue };
-            let settled = self.store.container(&id);
-            let held = settled.is_ok_and(|found| found.is_some_and(|container| container.record().name == name));
-            if !held && self.store.claimed_by(&name)?.as_ref() == Some(&id) {
-                self.found(What::Container, &name, Problem::Leftover, |store| store.unclaim(&name, &id))?;
-            }
-            drop(lock);
+        for name in self.store.stale_claims(self.repair)? {
+            self.found(What::Container, &name, Problem::Leftover, |_| Ok(()))?;
         }
         Ok(())
     }

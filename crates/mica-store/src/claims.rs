@@ -9,6 +9,7 @@ use std::fmt;
 use mica_sys::{Dir, Lock};
 use serde::{Deserialize, Serialize};
 
+use crate::check::Repair;
 use crate::containers::ContainerId;
 use crate::error::StoreError;
 use crate::records::{self, Flush};
@@ -129,6 +130,43 @@ impl Store {
             records::unlink_if_there(&self.dirs.claims, name.as_str().as_bytes())?;
         }
         Ok(())
+    }
+
+    /// As [`Store::unclaim`], after the container has the name no more: whoever wants it replaces a claim that stays, and gc
+    /// removes it.
+    pub(crate) fn give_up(&self, name: &ContainerName, id: &ContainerId) {
+        match self.unclaim(name, id) {
+            Ok(()) => {}
+            // ignored: what was asked for is done, and the claim that is left stands for nothing.
+            Err(_) => {}
+        }
+    }
+
+    /// Claims that stand for nothing: their container is gone or has another name. With `mend` they are removed. A claim
+    /// whose container is being made or changed is passed over.
+    pub(crate) fn stale_claims(&self, mend: Repair) -> Result<Vec<ContainerName>, StoreError> {
+        let mut stale = Vec::new();
+        for entry in self.dirs.claims.read_dir()? {
+            let name = std::str::from_utf8(&entry.name).ok().and_then(|name| ContainerName::new(name).ok());
+            let Some(name) = name else { continue };
+            let Some(id) = self.claimed_by(&name)? else { continue };
+            let locks = &self.dirs.container_locks;
+            let Some(lock) = Lock::try_exclusive(locks, id.as_str().as_bytes())? else { continue };
+            // One whose record cannot be read may have the name.
+            let gone = match self.container(&id) {
+                Ok(found) => found.is_none_or(|container| container.record().name != name),
+                Err(StoreError::Corrupt { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            if gone && self.claimed_by(&name)?.as_ref() == Some(&id) {
+                if mend == Repair::Mend {
+                    self.unclaim(&name, &id)?;
+                }
+                stale.push(name);
+            }
+            drop(lock);
+        }
+        Ok(stale)
     }
 
     /// Removes a claim that names no container ID, which no program of ours makes.

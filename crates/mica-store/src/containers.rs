@@ -217,6 +217,9 @@ impl Store {
             other: Unknown::new(),
         };
         let lock = Lock::exclusive(&self.dirs.container_locks, record.id.as_str().as_bytes())?;
+        if self.container(&record.id)?.is_some() {
+            return Err(StoreError::NameTaken { name: record.id.to_string(), by: record.id.into() });
+        }
         let made = self.create_locked(lease, record, &root);
         drop(lock);
         made
@@ -239,12 +242,14 @@ impl Store {
             dir.sync()?;
         }
         self.claim(staging, &record.name, &record.id, flush)?;
-        let placed = staging.rename_noreplace(id.as_bytes(), &home, id.as_bytes()).and_then(|()| match flush {
-            Flush::Yes => home.sync(),
-            Flush::No => Ok(()),
-        });
-        if let Err(error) = placed {
-            // Where only the flush was refused the container stands; it must not after an error.
+        if let Err(error) = staging.rename_noreplace(id.as_bytes(), &home, id.as_bytes()) {
+            self.unclaim(&record.name, &record.id)?;
+            return Err(error.into());
+        }
+        if flush == Flush::Yes
+            && let Err(error) = home.sync()
+        {
+            // It stands, and must not after an error.
             self.discard(&home, id.as_bytes())?;
             self.unclaim(&record.name, &record.id)?;
             return Err(error.into());
@@ -368,7 +373,8 @@ impl Store {
             return Err(error);
         }
         let before = std::mem::replace(&mut container.record, record);
-        self.unclaim(&before.name, &before.id)
+        self.give_up(&before.name, &before.id);
+        Ok(())
     }
 
     /// Removes a container with its upper, by one rename. Whether it may be removed, running as it may be, is for the caller
@@ -381,7 +387,7 @@ impl Store {
         let lifetime = container.record.lifetime;
         let home = self.home(lifetime)?;
         self.discard(&home, container.id().as_str().as_bytes())?;
-        self.unclaim(&container.record.name, container.id())?;
+        self.give_up(&container.record.name, container.id());
         if lifetime == Lifetime::Kept {
             home.sync()?;
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use mica_core::{BlobDigest, ChainId, DiffId, ImageId};
 use mica_sys::{Dir, Lock};
 
+use crate::check::Repair;
 use crate::error::StoreError;
 use crate::images::{ImageRecord, config_of, file_name};
 use crate::lease::{Kept, Made};
@@ -76,6 +77,7 @@ impl Store {
         for locks in [&self.dirs.digest_locks, &self.dirs.name_locks] {
             remove_free_locks(locks)?;
         }
+        self.stale_claims(Repair::Mend)?;
         self.remove_dead_container_locks()?;
         Ok(collected)
     }
