@@ -80,3 +80,19 @@ pub fn take_inherited(first: i32, count: usize) -> Result<Vec<OwnedFd>, SysError
     }
     Ok(taken)
 }
+
+/// A file in memory with the bytes of `from`, read from the start by who gets it. Nobody can change it any more.
+pub fn sealed_copy(name: &str, from: &mut dyn std::io::Read) -> std::io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let mut file = std::fs::File::from(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    std::io::copy(from, &mut file)?;
+    std::io::Seek::rewind(&mut file)?;
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    Ok(file.into())
+}
+
+/// An empty file in memory, closed by an exec.
+pub fn memory_file(name: &str) -> Result<OwnedFd, SysError> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    memfd_create(name, MemfdFlags::CLOEXEC).map_err(failed("memfd_create", name))
+}

@@ -3,7 +3,9 @@
 //! These change one thread, so they are for a process that has one.
 #![allow(unsafe_code, reason = "capabilities by number, keyctl(2)")]
 
-use rustix::fs::Mode;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{FileType, Mode, fchown, fstat};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
@@ -85,6 +87,12 @@ pub fn set_keep_caps(keep: bool) -> Result<(), SysError> {
     rustix::thread::set_keep_capabilities(keep).map_err(failed("prctl PR_SET_KEEPCAPS", ""))
 }
 
+/// The effective user ID, as this process's user namespace has it.
+#[must_use]
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Sets the supplementary groups.
 pub fn set_groups(groups: &[u32]) -> Result<(), SysError> {
     let list: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw_unchecked(*gid)).collect();
@@ -131,6 +139,29 @@ pub fn join_new_session_keyring() -> Result<(), SysError> {
     // SAFETY: a null name asks for an anonymous keyring; no memory of ours is touched.
     let keyring = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
     if keyring < 0 { Err(failed("keyctl", "join session keyring")(last_errno())) } else { Ok(()) }
+}
+
+/// Gives the terminal `fd` to user `uid`, so that its program may open it by name.
+pub fn give_terminal(fd: impl AsFd, uid: u32) -> Result<(), SysError> {
+    give(fd.as_fd(), uid)
+}
+
+/// Gives descriptor 0, 1 or 2 of this process to user `uid` where it is a pipe, so that the program may open `/dev/stdout`. A terminal or
+/// a file is somebody's and is left alone, as is a closed descriptor.
+pub fn give_pipe(stdio: i32, uid: u32) -> Result<(), SysError> {
+    let fd = match stdio {
+        0 => rustix::stdio::stdin(),
+        1 => rustix::stdio::stdout(),
+        _ => rustix::stdio::stderr(),
+    };
+    match fstat(fd) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo => give(fd, uid),
+        _ => Ok(()),
+    }
+}
+
+fn give(fd: BorrowedFd<'_>, uid: u32) -> Result<(), SysError> {
+    fchown(fd, Some(Uid::from_raw_unchecked(uid)), None).map_err(failed("fchown", uid.to_string()))
 }
 
 /// A resource that setrlimit(2) limits.

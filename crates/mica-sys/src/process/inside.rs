@@ -4,8 +4,9 @@
 //! (`/proc/*/fd`) not at all, so no name in an image leads a mount or a working directory to the host.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, readlinkat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, readlinkat};
 use rustix::io::Errno;
 
 use super::failed;
@@ -22,6 +23,16 @@ pub enum Missing {
     Directory,
     /// An empty file, mode 0644, in directories of mode 0755.
     File,
+}
+
+/// Opens what the caller's own `path` names, as a place only (`O_PATH`), following symlinks: for paths that the user or the system
+/// names, never for what stands inside a root.
+///
+/// # Errors
+/// `openat`'s.
+pub fn open_place(path: &Path) -> Result<OwnedFd, SysError> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(failed("open", path.as_os_str().as_encoded_bytes()))
 }
 
 /// Opens what `path` names inside `root` as a place only (`O_PATH`): it can be mounted on, looked through, and not read.
@@ -141,7 +152,7 @@ impl Walk<'_> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use super::*;
 

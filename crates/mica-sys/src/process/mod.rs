@@ -7,21 +7,25 @@ mod exec;
 mod identity;
 mod inside;
 mod namespace;
+mod poll;
 mod pty;
 mod signals;
 mod socket;
 mod spawn;
 mod wait;
 
-pub use exec::{Fork, close_on_exec_from, exec, exit_now, fork, redirect, take_inherited};
+pub use exec::{Fork, close_on_exec_from, exec, exit_now, fork, memory_file, redirect, sealed_copy, take_inherited};
 pub use identity::{
-    CapSets, Caps, Limit, clear_ambient, drop_bounding, join_new_session_keyring, raise_ambient, set_caps,
-    set_dumpable, set_groups, set_ids, set_keep_caps, set_limit, set_no_new_privs, set_parent_death_signal, set_umask,
+    CapSets, Caps, Limit, clear_ambient, drop_bounding, effective_uid, give_pipe, give_terminal,
+    join_new_session_keyring, raise_ambient, set_caps, set_dumpable, set_groups, set_ids, set_keep_caps, set_limit,
+    set_no_new_privs, set_parent_death_signal, set_umask,
 };
-pub use inside::{Missing, make_inside, metadata_of, open_inside, open_inside_no_links};
+pub use inside::{Missing, make_inside, metadata_of, open_inside, open_inside_no_links, open_place};
 pub use namespace::{
-    Namespaces, join_namespace, loopback_up, pivot_into, set_domain_name, set_host_name, working_directory,
+    Namespaces, change_directory, join_namespace, loopback_up, pivot_into, set_domain_name, set_host_name,
+    working_directory,
 };
+pub use poll::{Interest, Ready, poll};
 pub use pty::{
     Pty, RawMode, WindowSize, is_terminal, make_controlling, new_session, open_pty, set_window_size, window_size,
 };

@@ -110,6 +110,11 @@ pub fn pivot_into(root: impl AsFd) -> Result<(), SysError> {
     rustix::process::chdir("/").map_err(failed("chdir", "/"))
 }
 
+/// Makes the opened directory this process's working directory.
+pub fn change_directory(fd: impl AsFd) -> Result<(), SysError> {
+    rustix::process::fchdir(fd).map_err(failed("fchdir", ""))
+}
+
 /// The path of the working directory as the kernel sees it; `(unreachable)` comes first when it is outside the root.
 pub fn working_directory() -> Result<Vec<u8>, SysError> {
     rustix::process::getcwd(Vec::new()).map(std::ffi::CString::into_bytes).map_err(failed("getcwd", ""))
