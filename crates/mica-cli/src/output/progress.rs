@@ -18,7 +18,7 @@ pub(crate) fn on_stderr(quiet: bool) -> Box<dyn Progress> {
     }
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     if io::stderr().is_terminal() && !dumb {
-        Box::new(Bars::new(ProgressDrawTarget::stderr()))
+        Box::new(Bars::new(ProgressDrawTarget::stderr(), io::stderr()))
     } else {
         Box::new(Lines::new(io::stderr()))
     }
@@ -99,19 +99,23 @@ impl<W: Write + Send> Progress for Lines<W> {
 }
 
 /// A bar for each task under way, below the lines of those that ended.
-struct Bars {
+struct Bars<W> {
     bars: MultiProgress,
+    /// The terminal that the bars are on.
+    out: Mutex<W>,
     tasks: Mutex<Tasks<ProgressBar>>,
 }
 
-impl Bars {
-    fn new(target: ProgressDrawTarget) -> Self {
-        Self { bars: MultiProgress::with_draw_target(target), tasks: Mutex::new(Tasks::new()) }
+impl<W: Write> Bars<W> {
+    fn new(target: ProgressDrawTarget, out: W) -> Self {
+        let bars = MultiProgress::with_draw_target(target);
+        Self { bars, out: Mutex::new(out), tasks: Mutex::new(Tasks::new()) }
     }
 
+    /// Prints a line above the bars. Their own `println` fills the line with blanks instead of ending it, and whatever comes after the last
+    /// would stand beside it.
     fn print(&self, line: &str) {
-        // As in `print_line`: a terminal that is gone stops no work.
-        self.bars.println(line).unwrap_or_default();
+        self.bars.suspend(|| print_line(&mut *lock(&self.out), line));
     }
 }
 
@@ -134,7 +138,7 @@ fn show_size(bytes: u64, out: &mut dyn fmt::Write) {
     out.write_str(&size::human(bytes)).unwrap_or_default();
 }
 
-impl Progress for Bars {
+impl<W: Write + Send> Progress for Bars<W> {
     fn begin(&self, task: &Task) -> TaskId {
         let bar = match task.total {
             Some(total) => ProgressBar::new(total),
@@ -168,7 +172,7 @@ impl Progress for Bars {
     }
 }
 
-impl Drop for Bars {
+impl<W> Drop for Bars<W> {
     /// Takes away the bars of tasks that an error cut short; what is printed next starts on a clean line.
     fn drop(&mut self) {
         for bar in lock(&self.tasks).running.values() {

@@ -109,9 +109,19 @@ impl TermLike for Paper {
     }
 }
 
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_str(std::str::from_utf8(bytes).unwrap())?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn bars(work: impl FnOnce(&dyn Progress)) -> String {
     let paper = Paper::default();
-    let bars = Bars::new(ProgressDrawTarget::term_like(Box::new(paper.clone())));
+    let bars = Bars::new(ProgressDrawTarget::term_like(Box::new(paper.clone())), paper.clone());
     work(&bars);
     drop(bars);
     Arc::into_inner(paper.0).unwrap().into_inner().unwrap()
@@ -134,10 +144,11 @@ fn a_bar_shows_how_far_a_task_is_and_a_line_how_it_ended() {
     for part in [
         "layer 3f2a9c41d07b [===============>              ] 1MB/2MB",
         "layer 65ad0d468eb1 3kB",
-        "a note ",
-        "layer 65ad0d468eb1: done, 3kB ",
-        "layer 3f2a9c41d07b: done, 1MB ",
+        "a note\n",
+        "layer 65ad0d468eb1: done, 3kB\n",
+        "layer 3f2a9c41d07b: done, 1MB\n",
     ] {
         assert!(printed.contains(part), "{part:?} is not in {printed:?}");
     }
+    assert!(printed.ends_with('\n'), "{printed:?}");
 }
