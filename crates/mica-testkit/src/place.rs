@@ -98,17 +98,18 @@ impl LoopFs {
     /// Fills it until `left` bytes or less are free, by one file `filler`. Remove it to have room again.
     pub fn fill(&self, left: u64) {
         let filler = File::create(self.path().join("filler")).expect("a filler");
-        let mut size = 0;
-        loop {
+        let (mut size, mut step) = (0, 1 << 20);
+        // Free space comes in pieces, and some of it goes for the file's own bookkeeping.
+        while step >= 1024 {
             let stat = rustix::fs::statvfs(self.path()).expect("statvfs");
             let free = stat.f_bavail * stat.f_frsize;
             if free <= left {
                 return;
             }
-            let more = (free - left).min(1 << 20);
+            let more = step.min(free - left);
             match rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), size, more) {
                 Ok(()) => size += more,
-                Err(rustix::io::Errno::NOSPC) => return,
+                Err(rustix::io::Errno::NOSPC) => step /= 2,
                 Err(error) => panic!("fallocate: {error}"),
             }
         }
@@ -133,3 +134,6 @@ pub fn in_mount_namespace<T: Send>(body: impl FnOnce() -> T + Send) -> T {
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,3 +35,19 @@ pub fn busybox_rootfs(root: &Path) {
         .expect("etc/passwd");
     fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").expect("etc/group");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Scratch, needs};
+
+    #[test]
+    fn a_shell_runs_in_the_root_file_system() {
+        needs!(root, program "busybox", program "chroot");
+        let scratch = Scratch::new();
+        busybox_rootfs(scratch.path());
+        let ran =
+            Command::new("chroot").arg(scratch.path()).args(["/bin/sh", "-c", "id -un; ls -d /tmp"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), "root\n/tmp\n", "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+}

@@ -9,6 +9,7 @@ use mica_core::{Rdev, RelPath, Timestamp, Xattrs};
 mod literal;
 mod layer;
 mod read;
+mod tar;
 mod write;
 
 /// What kind of file an [`Entry`] is.

@@ -1,4 +1,4 @@
-//! The table of mounts, as `/proc/self/mountinfo` has it (proc_pid_mountinfo(5)).
+//! The table of mounts, as `/proc/thread-self/mountinfo` has it (proc_pid_mountinfo(5)).
 
 use std::ffi::OsString;
 use std::fs;
@@ -73,15 +73,15 @@ impl MountInfo {
     }
 }
 
-/// The mounts of the calling process's namespace, in the order in which they were made.
+/// The mounts of the calling thread's namespace, in the order in which they were made.
 ///
 /// # Errors
 /// Where `/proc` is not mounted or not understood.
 pub fn mounts() -> Result<Vec<MountInfo>, MountInfoError> {
-    let path = Path::new("/proc/self/mountinfo");
+    let path = Path::new("/proc/thread-self/mountinfo");
     let table = fs::read(path).map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        MountInfoError::Read(SysError::new("read", "/proc/self/mountinfo", errno))
+        MountInfoError::Read(SysError::new("read", "/proc/thread-self/mountinfo", errno))
     })?;
     parse_mounts(&table)
 }

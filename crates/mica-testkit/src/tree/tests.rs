@@ -82,3 +82,18 @@ fn a_stack_of_literals_shows_what_the_rules_say() {
     let shown = tree! { "a/new" = "1"; "c/" mode 0o700; "c/kept" = "0"; "d" = "file"; "e" = "0" };
     shown.assert_is(&Tree::of_stack(&[top, low]), "the stack");
 }
+
+#[test]
+fn a_layer_tar_is_the_same_each_time_and_spells_whiteouts() {
+    crate::needs!(root, program "tar");
+    let layer = tree! { "etc/hosts" = "a" mode 0o600; "gone" whiteout; "opaque/" opaque };
+    let tar = layer.to_layer_tar();
+    assert_eq!(tar, layer.to_layer_tar());
+    let scratch = Scratch::new();
+    let file = scratch.path().join("layer.tar");
+    std::fs::write(&file, tar).unwrap();
+    let listed = std::process::Command::new("tar").arg("-tf").arg(file).output().unwrap().stdout;
+    let mut names: Vec<&str> = std::str::from_utf8(&listed).unwrap().lines().collect();
+    names.sort_unstable();
+    assert_eq!(names, [".wh.gone", "etc/", "etc/hosts", "opaque/", "opaque/.wh..wh..opq"]);
+}

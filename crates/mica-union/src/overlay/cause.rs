@@ -99,10 +99,16 @@ pub(super) fn of_stack(layers: &Layers, refused: &MountError) -> Option<Cause> {
     {
         return Some(cause);
     }
-    // ignored: a lower that cannot be asked is no known reason.
-    let is_overlay = |layer: &Layer| file_system(&layer.dir).is_ok_and(FileSystem::is_overlay);
-    layers.lowers.iter().any(is_overlay).then_some(Cause::TooDeep)
+    let found: Vec<FileSystem> = layers.lowers.iter().filter_map(|layer| file_system(&layer.dir).ok()).collect();
+    if found.iter().any(|on| on.magic == PROC) {
+        Some(Cause::LowerUnsuitable)
+    } else {
+        found.iter().any(|on| on.is_overlay()).then_some(Cause::TooDeep)
+    }
 }
+
+/// The type of procfs, on which nothing may be stacked.
+const PROC: u64 = 0x9fa0;
 
 fn of_upper(upper: &Layer) -> Option<Cause> {
     let on = file_system(&upper.dir).ok()?;

@@ -49,7 +49,8 @@ fn files_keep_their_numbers_over_copy_up_on_two_file_systems() {
     let numbers = || {
         let dir = merged.open_dir(b"dir").unwrap();
         let (file, other) = (dir.stat(b"file").unwrap(), merged.stat(b"other").unwrap());
-        assert_eq!(file.dev, other.dev, "files of one union are on one device");
+        let root = merged.metadata().unwrap();
+        assert_eq!((file.dev, other.dev), (root.dev, root.dev), "a union is one device, as find -xdev sees it");
         (file.dev, file.ino, dir.metadata().unwrap().ino)
     };
     let before = numbers();
@@ -96,13 +97,15 @@ fn an_upper_holds_no_mark_that_ties_it_to_its_lowers() {
     needs!(root, overlay);
     let scratch = Scratch::new();
     let lower = scratch.make("lower");
-    tree! { "dir/file" = "x"; "other" = "y"; "linked" = "z"; "too" hard "linked" }.write_layer(&lower, Marks::Trusted);
+    tree! { "dir/file" = "x"; "other" = "y"; "linked" = "z"; "too" hard "linked"; "kept" = "k" }
+        .write_layer(&lower, Marks::Trusted);
     let upper = upper_in(scratch.path());
     let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper.clone()), marks: Marks::Trusted };
     let merged = Overlay::new().mount(&dirs).unwrap().dir().unwrap();
     Step::Refused(Box::new(Step::Rename("dir", "moved")), Errno::XDEV).take(&merged);
     for step in [
         Step::Chmod("dir/file", 0o600),
+        Step::Chmod("kept", 0o600),
         Step::Rename("other", "renamed"),
         Step::Link("linked", "third"),
         Step::RemoveAll("dir"),
@@ -117,6 +120,7 @@ fn an_upper_holds_no_mark_that_ties_it_to_its_lowers() {
             assert!(harmless.contains(&key.clone().into_owned()), "{path} has {key}");
         }
     }
+    assert_eq!(std::fs::read(upper.upper.join("kept")).unwrap(), b"k", "the data came up with the mode");
     assert_eq!(std::fs::metadata(upper.upper.join("third")).unwrap().nlink(), 2, "linked and third");
     assert!(!upper.work.join("index").exists());
 }

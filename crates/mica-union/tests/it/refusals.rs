@@ -158,3 +158,27 @@ fn a_mount_may_be_handed_to_another_namespace() {
     assert_eq!(seen, (b"x".to_vec(), true));
     assert!(!Path::new("/mnt/file").exists(), "nobody else sees it");
 }
+
+#[test]
+fn overlays_are_stacked_on_overlays_only_so_deep() {
+    needs!(root, overlay);
+    let scratches = [Scratch::new(), Scratch::new(), Scratch::new()];
+    let mut lower = scratches[0].make("bottom");
+    for (level, scratch) in scratches.iter().enumerate() {
+        let stack = UnionDirs { lowers: vec![lower.clone()], ..dirs(scratch) };
+        if level == 2 {
+            assert_eq!(cause_of(&stack), Some(Cause::TooDeep));
+            break;
+        }
+        lower = scratch.make("merged");
+        Overlay::new().mount(&stack).unwrap().attach(&lower).unwrap();
+    }
+}
+
+#[test]
+fn a_file_system_that_cannot_be_a_layer_is_named() {
+    needs!(root, overlay);
+    let scratch = Scratch::new();
+    let proc = UnionDirs { lowers: vec!["/proc".into()], ..dirs(&scratch) };
+    assert_eq!(cause_of(&proc), Some(Cause::LowerUnsuitable));
+}
