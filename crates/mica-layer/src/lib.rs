@@ -22,6 +22,7 @@
 //! never through a symlink.
 #![forbid(unsafe_code)]
 
+mod any_layer;
 mod apply;
 mod compress;
 mod dir_layer;
@@ -36,6 +37,7 @@ pub mod tar;
 mod tree;
 mod unpack;
 
+pub use any_layer::AnyLayer;
 pub use apply::{Applied, Apply, ApplyError, apply_onto};
 pub use compress::{Compression, CompressionError, Decoder, Encoder, ZSTD_WINDOW_LOG_MAX, decoder, encoder};
 pub use dir_layer::{DirLayer, diff_upper};

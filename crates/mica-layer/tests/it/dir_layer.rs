@@ -1,11 +1,11 @@
 //! A live directory asked as a layer.
 
-use mica_core::{Kind, Layer, LayerEntry, Name, Node, RelPath};
-use mica_layer::{DirLayer, Marks};
+use mica_core::{Kind, Layer, LayerEntry, Name, Node, RelPath, Stack, changes};
+use mica_layer::{AnyLayer, DirLayer, Index, Marks, Unpack, unpack};
 use mica_sys::Dir;
 use mica_testkit::{Scratch, Tree, needs, tree};
 
-use crate::support::{path, upper};
+use crate::support::{packed, path, upper};
 
 fn layer(scratch: &Scratch, tree: &Tree) -> DirLayer {
     DirLayer::new(Dir::open(&upper(scratch, "layer", tree)).unwrap(), Marks::Trusted)
@@ -124,4 +124,50 @@ fn a_path_may_be_longer_than_the_kernel_takes() {
     let file = deep.join(&Name::new(b"f").unwrap());
     assert!(matches!(layer.entry(&file).unwrap(), Some(LayerEntry::Node(_))));
     assert_eq!(layer.names(&deep).unwrap(), [Name::new(b"f").unwrap()]);
+}
+
+/// The two forms of one layer: what was unpacked, by its index and by its directory.
+#[test]
+fn a_sealed_layer_says_the_same_by_its_index_and_by_its_directory() {
+    needs!(root);
+    let scratch = Scratch::new();
+    let (_, tar) = packed(&upper(
+        &scratch,
+        "upper",
+        &tree! {
+            "d/" mode 0o700 uid 1 mtime 1 xattr "trusted.overlay.opaque" = "n";
+            "d/file" = "content" mode 0o4755 mtime (-3);
+            "d/gone" whiteout;
+            "zero" char (0, 0) mtime 2;
+            "opaque/" opaque mtime 3;
+            "opaque/link" -> "../d" mtime 4;
+            "hard" = "two" mtime 5;
+            "other" hard "hard";
+        },
+    ));
+    let sealed = Dir::open(&scratch.make("sealed")).unwrap();
+    unpack(&mut &tar[..], &sealed, &Unpack::default()).unwrap();
+    let by_index: AnyLayer = Index::open(&sealed.open_file(b"index").unwrap()).unwrap().into();
+    let by_directory: AnyLayer = DirLayer::new(sealed.open_dir(b"diff").unwrap(), Marks::Trusted).into();
+    let paths = ["d", "d/file", "d/gone", "zero", "opaque", "opaque/link", "hard", "other", "absent", "d/absent"];
+    for at in paths.map(path) {
+        let without_hash = |entry: Option<LayerEntry>| {
+            let (mut entry, is_linked) = comparable(entry)?;
+            if let LayerEntry::Node(Node { kind: Kind::File { content, .. }, .. }) = &mut entry {
+                *content = None;
+            }
+            Some((entry, is_linked))
+        };
+        let (one, other) = (by_index.entry(&at).unwrap(), by_directory.entry(&at).unwrap());
+        assert_eq!(without_hash(one), without_hash(other), "{at}");
+        let sorted = |mut names: Vec<Name>| {
+            names.sort();
+            names
+        };
+        assert_eq!(sorted(by_index.names(&at).unwrap()), sorted(by_directory.names(&at).unwrap()), "{at}");
+    }
+    // A merged directory with the same attributes is no change; what stands in it always is one.
+    let found = changes(&by_directory, &Stack::new(vec![by_index])).unwrap();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["C /d/file", "C /hard", "C /opaque", "C /opaque/link", "C /other", "C /zero"]);
 }

@@ -7,6 +7,7 @@ mod crash;
 mod dir_layer;
 mod kernel;
 mod pack;
+mod peers;
 mod support;
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mica_core::{Attrs, DiffId};
 use mica_layer::tar::EntryKind;
-use mica_layer::{LayerError, Marks, Pack, PackError, TreeError, pack};
+use mica_layer::{LayerError, Marks, Pack, PackError, TreeError, Unpack, pack, unpack};
 use mica_sys::Dir;
 use mica_testkit::{Entry, Scratch, Tree, What, needs, tree};
 
@@ -345,4 +345,21 @@ fn a_deep_tree_is_packed_whole() {
         assert_eq!(entry.path.len(), level * 101 + 1);
         assert_eq!(content, format!("{level}").as_bytes());
     }
+}
+
+/// What a commit relies on: a layer that is unpacked and packed again is the same layer.
+#[test]
+fn a_layer_that_we_packed_unpacks_and_packs_to_the_same_bytes() {
+    needs!(root);
+    let scratch = Scratch::new();
+    let first = packed(&upper(&scratch, "upper", &changes()));
+    let sealed = Dir::open(&scratch.make("sealed")).unwrap();
+    let unpacked = unpack(&mut &first.1[..], &sealed, &Unpack::default()).unwrap();
+    assert_eq!((unpacked.diff_id, unpacked.tar_size), (first.0.diff_id, first.0.tar_size));
+    let again = packed(&scratch.path().join("sealed/diff"));
+    assert_eq!(names(&again.1), names(&first.1));
+    assert!(again == first);
+    let mut rebuilt = Vec::new();
+    assert_eq!(mica_layer::rebuild(&sealed, &mut rebuilt).unwrap(), first.0.diff_id);
+    assert!(rebuilt == first.1);
 }
