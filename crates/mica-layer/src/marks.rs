@@ -35,6 +35,17 @@ impl Marks {
         }
     }
 
+    /// The attribute that a directory with whiteouts carries, with an empty value, which says nothing of an origin. Where
+    /// no other layer has the directory, overlayfs lists whiteouts as names unless this is there: it takes a directory of
+    /// one layer as it is (`ovl_get_inode`, "non-merge dir that may have whiteouts", Linux 4.12).
+    #[must_use]
+    pub const fn origin(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.origin",
+            Self::User => b"user.overlay.origin",
+        }
+    }
+
     /// The attribute of an empty file that stands for a real character device 0:0; its value is empty.
     #[must_use]
     pub const fn device_zero(self) -> &'static [u8] {

@@ -103,6 +103,8 @@ impl Extract<'_> {
         let path = self.tree.path(id);
         let parent = self.directories.get(&self.tree, parent).map_err(refused(path.as_bytes()))?;
         parent.mknod(&name, FileKind::CharDevice, 0, 0, 0).map_err(refused(path.as_bytes()))?;
+        // Set again for each whiteout of a directory; seldom more than a few.
+        parent.set_own_xattr(self.how.marks.origin(), b"").map_err(refused(path.as_bytes()))?;
         Ok(())
     }
 

@@ -101,7 +101,7 @@ fn dress(dir: &Dir, name: &[u8], entry: &Entry, marks: Option<Marks>) -> Result<
             whiteout |= inside.stat(&found.name)?.is_whiteout_device();
         }
         if whiteout {
-            dir.set_xattr(name, &[marks.prefix(), b"origin"].concat(), b"")?;
+            dir.set_xattr(name, marks.origin(), b"")?;
         }
     }
     dir.utimens(name, time(entry))

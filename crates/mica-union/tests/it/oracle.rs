@@ -1,8 +1,11 @@
 //! The kernel as the judge of `core`: random stacks, written with the kernel's marks and mounted by overlayfs, show just
 //! what `Stack::resolve` says.
 
-use mica_core::{Name, RelPath};
-use mica_layer::Marks;
+use std::path::Path;
+
+use mica_core::{Attrs, Name, RelPath};
+use mica_layer::{Limits, Marks, Pack, Unpack, pack, unpack};
+use mica_sys::Dir;
 use mica_testkit::{Entry, Scratch, Snapshot, Tree, What, needs};
 use mica_union::{Driver, Overlay, UnionDirs};
 use proptest::prelude::*;
@@ -77,11 +80,27 @@ fn stacks() -> impl Strategy<Value = Vec<Tree>> {
         .prop_map(|layers| layers.iter().enumerate().map(|(number, sayings)| layer(number, sayings)).collect())
 }
 
-fn kernel_shows(lowers: &[Tree], marks: Marks) -> Tree {
+/// How a literal becomes a layer on disk.
+type Write = fn(&Tree, &Path, Marks);
+
+/// By way of the tar of a layer, as an image brings it.
+fn through_a_tar(tree: &Tree, layer: &Path, marks: Marks) {
+    let packed = Scratch::new();
+    tree.write_layer(packed.path(), marks);
+    let mut tar = Vec::new();
+    let how = Pack { marks, root: Some(Attrs::implicit_directory()) };
+    pack(&packed.dir(), &how, &mut tar).unwrap();
+    let how = Unpack { marks, limits: Limits::default() };
+    unpack(&mut &tar[..], &Dir::open(layer).unwrap(), &how).unwrap();
+}
+
+fn kernel_shows(lowers: &[Tree], marks: Marks, write: Write, inside: &str) -> Tree {
     let scratch = Scratch::new();
-    let dirs: Vec<_> = (0..lowers.len()).map(|number| scratch.make(format!("{number}"))).collect();
-    for (tree, dir) in lowers.iter().zip(&dirs) {
-        tree.write_layer(dir, marks);
+    let mut dirs = Vec::new();
+    for (number, tree) in lowers.iter().enumerate() {
+        let layer = scratch.make(number.to_string());
+        write(tree, &layer, marks);
+        dirs.push(layer.join(inside));
     }
     let before: Vec<_> = dirs.iter().map(|dir| Snapshot::of(dir)).collect();
     let mounted = Overlay::new().mount(&UnionDirs { lowers: dirs.clone(), upper: None, marks }).unwrap();
@@ -92,10 +111,11 @@ fn kernel_shows(lowers: &[Tree], marks: Marks) -> Tree {
     shown
 }
 
-fn judge(marks: Marks) {
-    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
+fn judge(cases: u32, marks: Marks, write: Write, inside: &str) {
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let judged = runner.run(&stacks(), |lowers| {
-        let differences = Tree::of_stack(&lowers).differences(&kernel_shows(&lowers, marks));
+        let shown = kernel_shows(&lowers, marks, write, inside);
+        let differences = Tree::of_stack(&lowers).differences(&shown);
         prop_assert!(differences.is_empty(), "wanted by core, found in the kernel:\n{}", differences.join("\n"));
         Ok(())
     });
@@ -105,15 +125,21 @@ fn judge(marks: Marks) {
 }
 
 #[test]
+fn layers_that_went_through_a_tar_show_the_same() {
+    needs!(root, overlay);
+    judge(150, Marks::Trusted, through_a_tar, "diff");
+}
+
+#[test]
 fn core_says_what_the_kernel_shows_with_trusted_marks() {
     needs!(root, overlay);
-    judge(Marks::Trusted);
+    judge(300, Marks::Trusted, Tree::write_layer, "");
 }
 
 #[test]
 fn core_says_what_the_kernel_shows_with_user_marks() {
     needs!(root, userxattr);
-    judge(Marks::User);
+    judge(300, Marks::User, Tree::write_layer, "");
 }
 
 #[test]
