@@ -124,6 +124,8 @@ fn marks_of_the_overlay_are_not_packed_and_escaped_ones_are_what_they_were() {
         dir.set_xattr(b"f", &mark("overlay.opaque"), b"nested").unwrap();
         dir.set_xattr(b"f", &mark("overlay.overlay.x"), b"twice").unwrap();
         dir.set_xattr(b"f", b"user.own", b"1").unwrap();
+        // The host's label, which each host with a policy gives to every file.
+        dir.set_xattr(b"f", b"security.selinux", b"system_u:object_r:tmp_t:s0").unwrap();
         let mut tar = Vec::new();
         pack(&dir, &Pack { marks, root: None }, &mut tar).unwrap();
         assert_eq!(names(&tar), ["d/", "d/.wh..wh..opq", "f"]);
