@@ -87,7 +87,10 @@ fn compressed_twice(form: &'static str) -> TransportError {
     TransportError::NotAnArchive { looks_like: LooksLike::Compressed(form) }
 }
 
-fn with_prefix<R: Read>(mut input: R) -> io::Result<(Vec<u8>, io::Chain<io::Cursor<Vec<u8>>, R>)> {
+/// An input whose first bytes were looked at, whole again.
+type Rewound<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
+fn with_prefix<R: Read>(mut input: R) -> io::Result<(Vec<u8>, Rewound<R>)> {
     let mut prefix = Vec::new();
     input.by_ref().take(SNIFF_LEN as u64).read_to_end(&mut prefix)?;
     Ok((prefix.clone(), io::Cursor::new(prefix).chain(input)))

@@ -70,7 +70,8 @@ impl ImageSink for DockerArchiveWriter<'_> {
         // A name pinned by digest is no tag, and readers refuse it as one.
         for name in image.names.iter().filter(|name| name.tag().is_some() && name.digest().is_none()) {
             let tags = item.repo_tags.get_or_insert_default();
-            let tag = name.familiar();
+            // podman takes a short name for one of localhost.
+            let tag = name.to_string();
             if !tags.contains(&tag) {
                 tags.push(tag);
             }

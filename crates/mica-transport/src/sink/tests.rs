@@ -180,7 +180,8 @@ fn layers_that_lie_are_refused() {
     let mut spoilt = a.clone();
     spoilt[0] ^= 1;
     let longer = [a.as_slice(), b"x"].concat();
-    let both: [fn(&mut Vec<u8>, &SinkLayer, &[u8]) -> Result<(), TransportError>; 2] = [
+    type Put = fn(&mut Vec<u8>, &SinkLayer, &[u8]) -> Result<(), TransportError>;
+    let both: [Put; 2] = [
         |out, layer, mut body| OciArchiveWriter::new(out)?.put_layer(layer, &mut body),
         |out, layer, mut body| DockerArchiveWriter::new(out).put_layer(layer, &mut body),
     ];
