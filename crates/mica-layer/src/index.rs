@@ -261,7 +261,7 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     /// [`LayerError::Index`] when it does not come before this.
-    pub fn parent(&self) -> Result<Option<Record<'a>>> {
+    pub fn parent(&self) -> Result<Option<Self>> {
         if self.number == 0 {
             return Ok(None);
         }
@@ -284,7 +284,7 @@ impl<'a> Record<'a> {
     }
 
     /// The records directly in this directory; none when it is no directory. The first error ends them.
-    pub fn children(self) -> impl Iterator<Item = Result<Record<'a>>> + use<'a> {
+    pub fn children(self) -> impl Iterator<Item = Result<Self>> + use<'a> {
         let mut next = self.number + 1;
         let mut end = if self.byte(at::KIND) == kind::DIRECTORY { self.end() } else { Ok(next) };
         std::iter::from_fn(move || {

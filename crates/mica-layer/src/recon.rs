@@ -5,9 +5,6 @@ mod read;
 mod rebuild;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 pub use rebuild::rebuild;
 pub use write::{BodyPlace, ReconWriter};
 

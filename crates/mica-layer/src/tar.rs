@@ -23,9 +23,6 @@ mod scan;
 pub mod sparse;
 pub(crate) mod writer;
 
-#[cfg(test)]
-mod tests;
-
 pub use archive::{Archive, Piece};
 pub use entry::{Entry, EntryKind};
 pub use scan::scan;

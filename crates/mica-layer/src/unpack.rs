@@ -40,9 +40,6 @@ mod replace;
 mod resolve;
 mod tree;
 
-#[cfg(test)]
-mod tests;
-
 use std::io::Read;
 
 use mica_core::{DiffId, DigestHasher};

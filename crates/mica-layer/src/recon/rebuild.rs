@@ -9,6 +9,7 @@ use super::corrupt;
 use super::format::{BODY, BODY_RUNS, BODY_STORED, BODY_WHOLE, HEADER, LITERAL, OPERATIONS, STORED, TABLE};
 use super::read::{Recon, Stream};
 use crate::index::Index;
+use crate::ladder::open_path;
 use crate::unpack::place;
 use crate::{LayerError, Result};
 
@@ -127,7 +128,7 @@ impl Bodies {
         let wrong = LayerError::sys("reading diff");
         let directory = match self.directory.take_if(|(path, _)| *path == parent) {
             Some((_, directory)) => directory,
-            None => match place::open_below(&self.diff, &parent) {
+            None => match open_path(&self.diff, &parent, Dir::open_dir) {
                 Ok(directory) => directory,
                 Err(error) => return Err(wrong(error)),
             },

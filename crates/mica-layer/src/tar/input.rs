@@ -17,6 +17,7 @@ pub(super) struct Input<R> {
 
 /// What stands where a block was asked for.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is matched where it is made and never kept")]
 pub(super) enum Block {
     /// A block.
     Whole([u8; BLOCK]),

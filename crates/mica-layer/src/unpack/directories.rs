@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use mica_sys::{Dir, SysError};
 
-use super::place::open_below;
 use super::tree::{PathId, Tree};
+use crate::ladder::open_path;
 
 /// Tars go through directories one after the other, so that few are open at a time.
 const OPEN: usize = 64;
@@ -36,7 +36,7 @@ impl Directories {
             let parent = self.open.get(&tree.place(id).parent);
             let directory = match parent {
                 Some((parent, _)) => parent.open_dir(&tree.place(id).name)?,
-                None => open_below(&self.root, &tree.path(id))?,
+                None => open_path(&self.root, &tree.path(id), Dir::open_dir)?,
             };
             self.open.insert(id, (directory, 0));
         }

@@ -264,7 +264,11 @@ impl<'a> Extract<'a> {
         self.clear(id, &entry.path)?;
         let name = self.tree.place(id).name.clone();
         let parent = self.directories.get(&self.tree, directory).map_err(refused(&entry.path))?;
-        let attrs = attrs(entry);
+        let mut attrs = attrs(entry);
+        if entry.kind == EntryKind::Symlink {
+            // Linux has no mode of symlinks, and shows this one.
+            attrs.mode = 0o777;
+        }
         make_special(parent, &name, &kind, &attrs, self.how).map_err(refused(&entry.path))?;
         self.says_file(id, FileNode { kind, attrs, names: 1, body: None, stored: 0, runs: None }, entry)?;
         self.keep_body(entry, archive)

@@ -1,1 +1,0 @@
-//! The parser against hand-made and mutated archives.
