@@ -204,17 +204,18 @@ impl<'a> LayerBatch<'a> {
             records::write_file(&layer.dir, SEAL.as_bytes(), &seal, Flush::Yes)?;
             layer.dir.sync()?;
         }
-        for layer in &staged {
-            self.put_in_place(staging, layer)?;
-        }
+        // Blobs first: whoever finds a layer made does not read its tar again, and so cannot keep its blob.
         for blob in &blobs {
             blobs::put_in_place(self.lease, staging, blob.draft.as_bytes(), blob.digest)?;
         }
-        if !staged.is_empty() {
-            dirs.layers.sync()?;
-        }
         if !blobs.is_empty() {
             dirs.blobs.sync()?;
+        }
+        for layer in &staged {
+            self.put_in_place(staging, layer)?;
+        }
+        if !staged.is_empty() {
+            dirs.layers.sync()?;
         }
         staged.into_iter().filter_map(|layer| layer.lock).for_each(release);
         Ok(())

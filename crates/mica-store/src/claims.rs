@@ -13,7 +13,7 @@ use crate::check::Repair;
 use crate::containers::ContainerId;
 use crate::error::StoreError;
 use crate::records::{self, Flush};
-use crate::store::Store;
+use crate::store::{Store, release};
 
 /// The longest name of a container.
 const LONGEST: usize = 128;
@@ -135,11 +135,8 @@ impl Store {
     /// As [`Store::unclaim`], after the container has the name no more: whoever wants it replaces a claim that stays, and gc
     /// removes it.
     pub(crate) fn give_up(&self, name: &ContainerName, id: &ContainerId) {
-        match self.unclaim(name, id) {
-            Ok(()) => {}
-            // ignored: what was asked for is done, and the claim that is left stands for nothing.
-            Err(_) => {}
-        }
+        // ignored: what was asked for is done, and the claim that is left stands for nothing.
+        drop(self.unclaim(name, id));
     }
 
     /// Claims that stand for nothing: their container is gone or has another name. With `mend` they are removed. A claim
@@ -163,8 +160,8 @@ impl Store {
                     self.unclaim(&name, &id)?;
                 }
                 stale.push(name);
+                release(lock);
             }
-            drop(lock);
         }
         Ok(stale)
     }

@@ -197,12 +197,8 @@ impl Store {
     /// [`StoreError::NameTaken`]; [`StoreError::NotFound`] for the image or a layer; [`StoreError::ReadOnly`]; or of a
     /// system call. Nothing is left then.
     pub fn create_container(&self, lease: &Lease<'_>, new: NewContainer) -> Result<Container, StoreError> {
-        for layer in &new.layers {
-            lease.keep_present(Kept::Layer(*layer))?;
-        }
-        if let Some(image) = new.image {
-            lease.keep_present(Kept::Image(image))?;
-        }
+        let layers = new.layers.iter().map(|layer| Kept::Layer(*layer));
+        lease.keep_present(&layers.chain(new.image.map(Kept::Image)).collect::<Vec<_>>())?;
         let NewContainer { id, name, lifetime, image, layers, root, settings } = new;
         let id = id.map_or_else(ContainerId::random, Ok)?;
         let record = ContainerRecord {
@@ -352,7 +348,8 @@ impl Store {
     /// Gives a container another name.
     ///
     /// # Errors
-    /// [`StoreError::NameTaken`], or of a system call; it has its old name then.
+    /// [`StoreError::NameTaken`], or of a system call; it has its old name then, or, if only the last flush was refused,
+    /// the new one.
     pub fn rename_container(
         &self,
         lease: &Lease<'_>,
@@ -369,7 +366,14 @@ impl Store {
         let written = records::encode(What::Container, &record)
             .and_then(|bytes| Ok(records::put(&draft, &container.dir, CONFIG, &bytes, Flush::Yes)?));
         if let Err(error) = written {
-            self.unclaim(&name, container.id())?;
+            // Where only the last flush was refused, the new name stands.
+            let stands = self.container(container.id())?.map(|container| container.record);
+            let renamed = stands.is_some_and(|stands| stands.name == name);
+            let lost = if renamed { container.record.name.clone() } else { name };
+            self.unclaim(&lost, container.id())?;
+            if renamed {
+                container.record = record;
+            }
             return Err(error);
         }
         let before = std::mem::replace(&mut container.record, record);

@@ -80,9 +80,9 @@ pub enum StoreError {
         /// Where.
         root: PathBuf,
         /// How it was made.
-        made: Ownership,
+        made: Box<Ownership>,
         /// What was asked for.
-        asked: Ownership,
+        asked: Box<Ownership>,
     },
     /// The store, or a record in it, needs a newer program.
     #[error("the store needs {feature}, which this version of mica does not know")]

@@ -70,8 +70,9 @@
 //! 2. It makes everything under `staging/<id>/`: layers, blobs, records. Digests are checked here.
 //! 3. One `syncfs`, error-checked, for all that stands in one batch. Never one flush a file.
 //! 4. Each layer's `seal.json` is written and flushed, and its directory. So sealed means synced.
-//! 5. Each layer and blob is renamed into place with `RENAME_NOREPLACE`; one that is already there is the same, since
-//!    the name is its digest. Each directory that received one is flushed.
+//! 5. Each blob, then each layer, is renamed into place with `RENAME_NOREPLACE`; one that is already there is the same,
+//!    since the name is its digest. Each directory that received one is flushed. Blobs come first, since whoever finds
+//!    a layer made does not read its tar again and could not keep the blob that it came as.
 //! 6. The image record, then the name: each written in staging, flushed, renamed over, its directory flushed.
 //! 7. The lease's file and staging directory are removed.
 //!

@@ -62,11 +62,9 @@ impl Store {
     /// call, and then the record that was stands.
     pub fn put_image(&self, lease: &Lease<'_>, image: &ImageRecord) -> Result<(), StoreError> {
         lease.keep(&[Kept::Image(image.id)])?;
-        for layer in &image.layers {
-            lease.keep_present(Kept::Layer(*layer))?;
-        }
-        lease.keep_present(Kept::Blob(image.manifest.digest))?;
-        lease.keep_present(Kept::Blob(config_of(&image.id)))?;
+        let mut needed = vec![Kept::Blob(image.manifest.digest), Kept::Blob(config_of(&image.id))];
+        needed.extend(image.layers.iter().map(|layer| Kept::Layer(*layer)));
+        lease.keep_present(&needed)?;
         let staging = lease.staging()?;
         let name = file_name(&image.id);
         let draft = records::random_name()?;

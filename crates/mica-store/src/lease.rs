@@ -81,7 +81,9 @@ impl Store {
         let mut kept = Vec::new();
         for entry in self.dirs.leases.read_dir()? {
             if let Some(abandoned) = Lock::try_exclusive(&self.dirs.leases, &entry.name)? {
-                abandoned.remove()?;
+                if self.read_only().is_none() {
+                    abandoned.remove()?;
+                }
                 continue;
             }
             // It may end while it is read; what it made is reachable by records then, which are read afterwards.
@@ -127,20 +129,19 @@ impl<'a> Lease<'a> {
         here
     }
 
-    /// As [`Lease::keep`], for one thing that must be here.
+    /// As [`Lease::keep`], for things that must all be here.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or of a system call.
-    pub fn keep_present(&self, thing: Kept) -> Result<(), StoreError> {
-        if self.keep(&[thing])?.contains(&false) {
-            return Err(match thing {
-                Kept::Layer(layer) => StoreError::not_found(What::Layer, layer),
-                Kept::Blob(blob) => StoreError::not_found(What::Blob, blob),
-                Kept::Image(image) => StoreError::not_found(What::Image, image),
-                Kept::Chain(chain) => StoreError::not_found(What::Chain, chain),
-            });
+    /// [`StoreError::NotFound`] for the first that is not, or of a system call.
+    pub fn keep_present(&self, things: &[Kept]) -> Result<(), StoreError> {
+        let here = self.keep(things)?;
+        match things.iter().zip(here).find(|(_, here)| !here) {
+            None => Ok(()),
+            Some((Kept::Layer(layer), _)) => Err(StoreError::not_found(What::Layer, layer)),
+            Some((Kept::Blob(blob), _)) => Err(StoreError::not_found(What::Blob, blob)),
+            Some((Kept::Image(image), _)) => Err(StoreError::not_found(What::Image, image)),
+            Some((Kept::Chain(chain), _)) => Err(StoreError::not_found(What::Chain, chain)),
         }
-        Ok(())
     }
 
     /// Ends the operation: what it put in place stays.     /// Its own staging is removed; should that fail, the next `open` does it.
@@ -154,8 +155,11 @@ impl<'a> Lease<'a> {
         self.store
     }
 
-    /// Where this operation makes things before they are seen.
-    pub(crate) fn staging(&self) -> Result<&Dir, StoreError> {
+    /// Where this operation makes things before they are seen. All that is left there goes with the lease.
+    ///
+    /// # Errors
+    /// Of a system call.
+    pub fn staging(&self) -> Result<&Dir, StoreError> {
         if let Some(staging) = self.staging.get() {
             return Ok(staging);
         }
@@ -204,10 +208,7 @@ impl<'a> Lease<'a> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        match self.end() {
-            Ok(()) => {}
-            // ignored: nobody can be told here, and the next open sweeps what is left.
-            Err(_) => {}
-        }
+        // ignored: nobody can be told here, and the next open sweeps what is left.
+        drop(self.end());
     }
 }

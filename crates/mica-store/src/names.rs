@@ -45,7 +45,7 @@ impl Store {
         reference: &str,
         target: &Descriptor,
     ) -> Result<Option<Descriptor>, StoreError> {
-        lease.keep_present(Kept::Blob(target.digest))?;
+        lease.keep_present(&[Kept::Blob(target.digest)])?;
         let record = NameRecord {
             version: records::VERSION,
             reference: reference.to_owned(),

@@ -96,10 +96,14 @@ pub(crate) struct Draft<'a> {
     pub(crate) name: &'a [u8],
 }
 
-/// Writes `bytes` as `draft` and renames it over `name` of `dir`.
+/// Writes `bytes` as `draft` and renames it over `name` of `dir`. After an error the draft is gone.
 pub(crate) fn put(draft: &Draft<'_>, dir: &Dir, name: &str, bytes: &[u8], flush: Flush) -> Result<(), SysError> {
-    write_file(draft.dir, draft.name, bytes, flush)?;
-    draft.dir.rename(draft.name, dir, name.as_bytes())?;
+    let placed = write_file(draft.dir, draft.name, bytes, flush)
+        .and_then(|()| draft.dir.rename(draft.name, dir, name.as_bytes()));
+    if let Err(error) = placed {
+        unlink_if_there(draft.dir, draft.name)?;
+        return Err(error);
+    }
     match flush {
         Flush::Yes => dir.sync(),
         Flush::No => Ok(()),

@@ -1,5 +1,6 @@
 //! A store: the directory that everything is kept in, opened and found to be ours.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use mica_layer::Marks;
@@ -94,7 +95,7 @@ pub(crate) struct Dirs {
 }
 
 impl Dirs {
-    fn open(root: Dir) -> Result<Self, SysError> {
+    fn open(root: &Dir) -> Result<Self, SysError> {
         let open = |path: &str| root.open_dir(path.as_bytes());
         Ok(Self {
             locks: open("locks")?,
@@ -113,7 +114,7 @@ impl Dirs {
             claims: open("container-names")?,
             containers: open("containers")?,
             volatile: open(VOLATILE)?,
-            root,
+            root: root.try_clone()?,
         })
     }
 }
@@ -149,11 +150,19 @@ impl Store {
             None => make(&root, options)?,
         };
         let read_only = judge(&record, options)?;
-        if read_only.is_none() {
-            // A store of an interrupted making, or of an older program, may lack directories.
-            make_dirs(&root)?;
-        }
-        std::fs::create_dir_all(&options.run_root).map_err(|error| sys_error("mkdir", &options.run_root, &error))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(&options.run_root)
+            .map_err(|error| sys_error("mkdir", &options.run_root, &error))?;
+        let dirs = match Dirs::open(&root) {
+            // A store whose making was interrupted, or of an older program, may lack directories.
+            Err(error) if error.is_not_found() && read_only.is_none() => {
+                make_dirs(&root)?;
+                Dirs::open(&root)?
+            }
+            dirs => dirs?,
+        };
         let store = Self {
             path: options.root.clone(),
             run_root: options.run_root.clone(),
@@ -162,9 +171,10 @@ impl Store {
             uuid: record.uuid,
             boot: boot_id()?,
             read_only,
-            dirs: Dirs::open(root)?,
+            dirs,
         };
         if store.read_only.is_none() {
+            store.dirs.volatile.ensure_dir(store.boot.as_bytes(), DIR_MODE)?;
             store.sweep()?;
         }
         Ok(store)
@@ -238,11 +248,8 @@ impl Store {
 
 /// Lets go of a lock whose file nobody needs any more.
 pub(crate) fn release(lock: Lock) {
-    match lock.remove() {
-        Ok(()) => {}
-        // ignored: the lock is released all the same, and gc removes files that nobody holds.
-        Err(_) => {}
-    }
+    // ignored: the lock is released all the same, and gc removes files that nobody holds.
+    drop(lock.remove());
 }
 
 fn sys_error(call: &'static str, path: &Path, error: &std::io::Error) -> SysError {
@@ -342,6 +349,7 @@ fn judge(record: &FormatRecord, options: &StoreOptions) -> Result<Option<String>
     let made = words(&record.marks, record.owners, &record.idmap);
     let asked = words(marks_word(options.marks), options.owners, &options.idmap);
     if made != asked {
+        let (made, asked) = (Box::new(made), Box::new(asked));
         return Err(StoreError::OtherOwnership { root: options.root.clone(), made, asked });
     }
     Ok(record.features.ro_compat.first().map(|feature| format!("feature {feature:?}")))
