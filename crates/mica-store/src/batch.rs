@@ -1,21 +1,4 @@
-//! A batch: layers and blobs that are staged together, flushed once, and put in place together.
-//!
-//! Two processes that want the same layer do not both unpack it. Each layer has a lock, held from before its
-//! unpacking until it is in place. A batch tries the locks of all that it wants and is missing: those that it gets are
-//! *its*, and it stages and seals them. Those that another process holds it leaves alone until it holds no lock any more;
-//! then it waits for them one at a time ([`LayerBatch::take_over`]), looks whether the other made the layer, and makes
-//! it itself if not. Since nobody waits while holding, there is no circle.
-//!
-//! ```text
-//! let batch = store.stage_layers(&lease, &wanted)?;
-//! let mut mine = batch.mine();
-//! loop {
-//!     for layer in mine { batch.stage(&layer, …)?; }        // from as many threads as there are layers
-//!     batch.seal()?;                                        // one syncfs
-//!     mine = batch.take_over()?;                            // waits for what others are making
-//!     if mine.is_empty() { break }
-//! }
-//! ```
+//! Batches: layers and blobs that are staged together, flushed once, and put in place together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -32,7 +15,24 @@ use crate::lease::{Kept, Lease, Made};
 use crate::records::{self, DIR_MODE, Flush};
 use crate::store::{Store, release};
 
-/// Layers and blobs in the making. See the [module](self) for how it is used.
+/// Layers and blobs in the making, staged together, flushed once, and put in place together.
+///
+/// Two processes that want the same layer do not both unpack it. Each layer has a lock, held from before its unpacking
+/// until it is in place. A batch tries the locks of all that it wants and is missing: those that it gets are *its*, and
+/// it stages and seals them. Those that another process holds it leaves alone until it holds no lock any more; then it
+/// waits for them one at a time ([`LayerBatch::take_over`]), looks whether the other made the layer, and makes it
+/// itself if not. Since nobody waits while holding, there is no circle.
+///
+/// ```text
+/// let batch = store.stage_layers(&lease, &wanted)?;
+/// let mut mine = batch.mine();
+/// loop {
+///     for layer in mine { batch.stage(&layer, …)?; }        // from as many threads as there are layers
+///     batch.seal()?;                                        // one syncfs
+///     mine = batch.take_over()?;                            // waits for what others are making
+///     if mine.is_empty() { break }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct LayerBatch<'a> {
     lease: &'a Lease<'a>,

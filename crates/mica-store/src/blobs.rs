@@ -99,7 +99,8 @@ pub(crate) fn put_in_place(lease: &Lease<'_>, from: &Dir, draft: &[u8], digest: 
 
 /// A blob that is being written, in staging. It is seen when its batch is sealed.
 ///
-/// Bytes are hashed as they come. A writer that is dropped without [`BlobWriter::finish`] leaves nothing.
+/// Bytes are hashed as they come. Give it to [`LayerBatch::keep_blob`](crate::LayerBatch::keep_blob) when all are written;
+/// one that is dropped is gone with its lease.
 #[derive(Debug)]
 pub struct BlobWriter {
     file: File,
