@@ -3,6 +3,7 @@
 use std::io;
 
 use mica_core::{BlobDigest, DigestError};
+use mica_layer::CompressionError;
 
 use crate::ReferenceError;
 
@@ -279,16 +280,29 @@ impl TransportError {
     /// Whether the bytes themselves are bad, so that reading them again cannot help.
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Truncated { .. }
-                | Self::BadTar { .. }
-                | Self::MissingBlob { .. }
-                | Self::WrongDigest { .. }
-                | Self::WrongSize { .. }
-                | Self::BadJson { .. }
-                | Self::LayerCount { .. }
-        )
+            | Self::BadTar { .. }
+            | Self::DuplicateEntry { .. }
+            | Self::LinkLoop { .. }
+            | Self::MissingBlob { .. }
+            | Self::WrongDigest { .. }
+            | Self::WrongSize { .. }
+            | Self::BadJson { .. }
+            | Self::Ambiguous { .. }
+            | Self::BadDigest { .. }
+            | Self::LayerCount { .. } => true,
+            // A decompressor hands its verdict through `Read`.
+            Self::Io { source, .. } => source.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(|verdict| {
+                matches!(
+                    verdict,
+                    CompressionError::Truncated { .. }
+                        | CompressionError::Corrupt { .. }
+                        | CompressionError::TrailingData { .. }
+                )
+            }),
+            _ => false,
+        }
     }
 }
 

@@ -340,3 +340,46 @@ fn a_layout_directory_is_a_source_too() {
     assert!(matches!(source.images(), Err(TransportError::MissingBlob { .. })));
     assert!(source.blob(&BlobRef::Entry("../x".to_owned())).is_err());
 }
+
+#[test]
+fn a_docker_archive_with_an_item_for_each_tag_holds_one_image() {
+    let bytes = TarBuilder::new()
+        .file("c.json", config("amd64", &[]))
+        .json(
+            "manifest.json",
+            &json!([docker_item("c.json", &["a:1"], &[]), docker_item("c.json", &["a:2", "a:1"], &[])]),
+        )
+        .bytes();
+    assert_eq!(read(&bytes).unwrap().iter().map(names).collect::<Vec<_>>(), [["a:1", "a:2"]]);
+}
+
+#[test]
+fn a_docker_archive_for_another_platform_than_asked_for_says_so() {
+    let bytes = TarBuilder::new()
+        .file("c.json", config("s390x", &[]))
+        .json("manifest.json", &json!([docker_item("c.json", &[], &[])]))
+        .bytes();
+    assert_eq!(read_for(&bytes, "linux/s390x").unwrap().len(), 1);
+    assert!(read(&bytes).is_ok());
+    let error = read_for(&bytes, "linux/amd64").unwrap_err();
+    assert!(
+        matches!(&error, TransportError::NoPlatform { available, .. } if available == &["linux/s390x"]),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn attestations_are_no_images() {
+    let Spoilt { layer, config, manifest } = Spoilt::new();
+    let attestation = with(
+        descriptor(MANIFEST, b"not there"),
+        json!({"annotations": {"vnd.docker.reference.type": "attestation-manifest"}}),
+    );
+    let bytes = TarBuilder::new()
+        .oci(&[attestation, descriptor(MANIFEST, &manifest)])
+        .blob(&layer)
+        .blob(&config)
+        .blob(&manifest)
+        .bytes();
+    assert_eq!(read(&bytes).unwrap().len(), 1);
+}

@@ -237,3 +237,97 @@ fn a_full_output_is_an_error() {
     let result = OciArchiveWriter::new(&mut full).and_then(|mut to| copy(&*from, &mut to));
     assert!(result.is_err());
 }
+
+#[test]
+fn an_image_that_is_put_twice_is_written_once_under_both_names() {
+    let config = config("amd64", &[]);
+    let manifest = synthesize_manifest(&config, &[]);
+    let (one, two) = (refs(&["one"]), refs(&["two", "one"]));
+    let image = |names| SinkImage { names, manifest: &manifest, index: None, config: &config, layers: &[] };
+    let put = |to: &mut dyn ImageSink| {
+        to.put_image(&image(&one)).unwrap();
+        to.put_image(&image(&two)).unwrap();
+        to.finish().unwrap();
+    };
+    for bytes in [oci(|to| put(to)), docker(|to| put(to))] {
+        assert_eq!(bytes.windows(config.len()).filter(|at| *at == config).count(), 1);
+        let (names, _, _) = names_and_ids(&bytes).remove(0);
+        assert_eq!(names, refs(&["one", "two"]));
+    }
+}
+
+#[test]
+fn a_docker_archive_has_no_tag_for_a_pinned_name() {
+    let config = config("amd64", &[]);
+    let manifest = synthesize_manifest(&config, &[]);
+    let digest = manifest.digest.to_string();
+    let names = refs(&[&format!("one@{digest}"), &format!("one:v1@{digest}"), "one:v2"]);
+    let bytes = docker(|to| {
+        let image = SinkImage { names: &names, manifest: &manifest, index: None, config: &config, layers: &[] };
+        to.put_image(&image).unwrap();
+        to.finish().unwrap();
+    });
+    assert_eq!(names_and_ids(&bytes)[0].0, refs(&["one:v2"]));
+}
+
+/// A sink that remembers what it was given.
+struct Recording {
+    form: LayerForm,
+    layers: Vec<(SinkLayer, Vec<u8>)>,
+    manifests: Vec<RawManifest>,
+}
+
+impl ImageSink for Recording {
+    fn layers(&self) -> LayerForm {
+        self.form
+    }
+    fn has_layer(&self, layer: &SinkLayer) -> bool {
+        self.layers.iter().any(|(known, _)| known == layer)
+    }
+    fn put_layer(&mut self, layer: &SinkLayer, body: &mut dyn Read) -> Result<(), TransportError> {
+        let mut bytes = Vec::new();
+        body.read_to_end(&mut bytes).unwrap();
+        self.layers.push((layer.clone(), bytes));
+        Ok(())
+    }
+    fn put_image(&mut self, image: &SinkImage<'_>) -> Result<(), TransportError> {
+        self.manifests.push(image.manifest.clone());
+        Ok(())
+    }
+    fn finish(&mut self) -> Result<(), TransportError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_copy_opens_each_layer_once_and_tells_the_manifest_of_what_it_puts() {
+    let a = layer("a");
+    let stored = gzip(&a);
+    let config = config("amd64", &[&a, &a]);
+    let gzipped = SinkLayer {
+        diff_id: DiffId::of(&a),
+        digest: BlobDigest::of(&stored),
+        size: stored.len() as u64,
+        media_type: format!("{}+gzip", media::OCI_LAYER),
+    };
+    let twice = [gzipped.clone(), gzipped.clone()];
+    let original =
+        RawManifest::new([synthesize_manifest(&config, &twice).bytes.as_slice(), b"\n"].concat(), media::OCI_MANIFEST);
+    let bytes = oci(|to| {
+        to.put_layer(&gzipped, &mut stored.as_slice()).unwrap();
+        let image = SinkImage { names: &[], manifest: &original, index: None, config: &config, layers: &twice };
+        to.put_image(&image).unwrap();
+        to.finish().unwrap();
+    });
+    let source = open_archive(file(&bytes)).unwrap();
+    let plain = SinkLayer::plain(DiffId::of(&a), a.len() as u64);
+    let made = synthesize_manifest(&config, &[plain.clone(), plain.clone()]);
+    for (form, layer, body, manifest) in
+        [(LayerForm::Any, gzipped, &stored, original), (LayerForm::Plain, plain, &a, made)]
+    {
+        let mut to = Recording { form, layers: Vec::new(), manifests: Vec::new() };
+        copy(&*source, &mut to).unwrap();
+        assert_eq!(to.layers, [(layer, body.clone())], "{form:?}");
+        assert_eq!(to.manifests, [manifest], "{form:?}");
+    }
+}

@@ -282,5 +282,27 @@ fn what_cannot_become_an_archive_is_not_spooled() {
     ));
     assert!(into.is_empty());
     let whole = gzip(&three_layers());
-    assert!(spool(&whole[..whole.len() - 9], &mut into).is_err());
+    for bad in [whole[..whole.len() - 9].to_vec(), [whole.as_slice(), b"more"].concat()] {
+        let error = spool(bad.as_slice(), &mut into).unwrap_err();
+        assert!(error.is_corrupt(), "{error:?}");
+    }
+    let full = spool(whole.as_slice(), &mut &mut [0u8; 100][..]).unwrap_err();
+    assert!(!full.is_corrupt(), "{full:?}");
+}
+
+#[test]
+fn a_docker_archive_with_more_layers_than_its_config_is_refused() {
+    let a = layer("a");
+    for layers in [&["a.tar"; 1][..], &["a.tar"; 3]] {
+        let bytes = TarBuilder::new()
+            .file("a.tar", &a)
+            .file("c.json", config("amd64", &[&a, &a]))
+            .json("manifest.json", &json!([docker_item("c.json", &[], layers)]))
+            .bytes();
+        let count = layers.len();
+        assert!(
+            matches!(read(&bytes), Err(TransportError::LayerCount { diff_ids: 2, layers, .. }) if layers == count),
+            "{count}"
+        );
+    }
 }
