@@ -40,6 +40,8 @@ impl DirLayer {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, dir)) = &*last
             && at == path
+            // A directory that was removed since has no name left; another may have its place.
+            && dir.metadata().is_ok_and(|metadata| metadata.nlink > 0)
         {
             return Ok(Some(Arc::clone(dir)));
         }
@@ -84,7 +86,10 @@ impl Layer for DirLayer {
         let Some(dir) = self.open(path)? else {
             return Ok(Vec::new());
         };
-        let entries = dir.read_dir().map_err(reading(path))?;
+        let entries = match dir.read_dir() {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            entries => entries.map_err(reading(path))?,
+        };
         Ok(entries.iter().filter_map(|entry| Name::new(&entry.name).ok()).collect())
     }
 }

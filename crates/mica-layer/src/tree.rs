@@ -4,7 +4,7 @@
 //! an attribute makes a directory opaque, escaped attributes lose the escape and the overlay's own are not shown.
 
 use mica_core::{Attrs, Kind, LayerEntry, Node, Rdev, RelPath, Timestamp, Xattrs};
-use mica_sys::{Dir, FileKind, Metadata, SysError, Time};
+use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
 
 use crate::Marks;
 
@@ -49,8 +49,21 @@ pub(crate) fn reading(path: &RelPath) -> impl FnOnce(SysError) -> TreeError + '_
     |source| TreeError::Read { path: path.clone(), source }
 }
 
-/// Reads `name` in `dir`, which is `path` in the layer; `None` when there is no such name.
+/// Reads `name` in `dir`, which is `path` in the layer; `None` when there is no such name, also when it goes meanwhile.
 pub(crate) fn look(dir: &Dir, name: &[u8], path: &RelPath, marks: Marks) -> Result<Option<Seen>, TreeError> {
+    for _ in 0..16 {
+        match look_closely(dir, name, path, marks) {
+            Err(TreeError::Read { source, .. }) if source.is_not_found() => return Ok(None),
+            // It was of another kind when it was looked at first.
+            Err(TreeError::Read { source, .. })
+                if matches!(source.errno(), Errno::INVAL | Errno::NOTDIR | Errno::LOOP) => {}
+            looked => return looked,
+        }
+    }
+    look_closely(dir, name, path, marks)
+}
+
+fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Marks) -> Result<Option<Seen>, TreeError> {
     let Some(metadata) = dir.stat_if_there(name).map_err(reading(path))? else {
         return Ok(None);
     };

@@ -215,6 +215,7 @@ fn what_is_mounted_in_the_target_is_not_touched() {
         tree! { "a"; "mnt/file" = "new" },
         tree! { "a"; "mnt" whiteout },
         tree! { "a"; "mnt" = "a file" },
+        tree! { "a"; "mnt/" opaque },
         tree! { "a"; "mnt/deep/" opaque },
         tree! { "a"; "mnt/deep" whiteout },
     ] {
@@ -338,6 +339,22 @@ fn the_root_is_touched_only_where_the_upper_changed_it() {
         assert_eq!(found.uid, if mode == 0o711 { 3 } else { 0 });
         assert_eq!(open(&target).get_own_xattr(b"user.b").unwrap().is_some(), mode == 0o700);
     }
+}
+
+#[test]
+fn what_the_host_wrote_on_a_directory_stays() {
+    needs!(root);
+    let scratch = Scratch::new();
+    let target = written(&scratch, "target", &tree! { "d/" xattr "user.old" = "1" });
+    let hosts = [&b"security.selinux"[..], b"trusted.overlay.origin"];
+    for attribute in hosts {
+        open(&target).set_xattr(b"d", attribute, b"host").unwrap();
+    }
+    apply(&upper(&scratch, "upper", &tree! { "d/" mode 0o700; "d/f" = "" }), &target).0.unwrap();
+    for attribute in hosts {
+        assert_eq!(open(&target).get_xattr(b"d", attribute).unwrap().as_deref(), Some(&b"host"[..]));
+    }
+    assert_eq!(open(&target).get_xattr(b"d", b"user.old").unwrap(), None);
 }
 
 #[test]

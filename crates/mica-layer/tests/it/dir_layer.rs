@@ -126,6 +126,38 @@ fn a_path_may_be_longer_than_the_kernel_takes() {
     assert_eq!(layer.names(&deep).unwrap(), [Name::new(b"f").unwrap()]);
 }
 
+/// A lower may be a directory that others write to.
+#[test]
+fn what_comes_and_goes_meanwhile_is_there_or_not_and_no_error() {
+    let scratch = Scratch::new();
+    scratch.dir().mkdir(b"d", 0o755).unwrap();
+    let layer = DirLayer::new(scratch.dir(), Marks::User);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let dir = scratch.dir();
+            for _ in 0..3000 {
+                let inner = dir.open_dir(b"d").unwrap();
+                inner.symlink(b"target", b"x").unwrap();
+                inner.unlink(b"x").unwrap();
+                inner.mkdir(b"x", 0o755).unwrap();
+                inner.rmdir(b"x").unwrap();
+                dir.rmdir(b"d").unwrap();
+                dir.mkdir(b"d", 0o755).unwrap();
+            }
+            is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+            layer.entry(&path("d/x")).unwrap();
+            layer.names(&path("d")).unwrap();
+            layer.names(&path("d/x")).unwrap();
+        }
+    });
+    scratch.dir().open_dir(b"d").unwrap().create_file(b"new", 0o644).unwrap();
+    assert!(layer.entry(&path("d/new")).unwrap().is_some(), "a directory that is gone was remembered");
+    assert_eq!(layer.names(&path("d")).unwrap(), [Name::new(b"new").unwrap()]);
+}
+
 /// The two forms of one layer: what was unpacked, by its index and by its directory.
 #[test]
 fn a_sealed_layer_says_the_same_by_its_index_and_by_its_directory() {

@@ -349,6 +349,29 @@ fn a_deep_tree_is_packed_whole() {
     }
 }
 
+/// A tree may be deeper than the number of files that a process may have open.
+#[test]
+fn a_deep_tree_does_not_need_a_descriptor_a_level() {
+    let scratch = Scratch::new();
+    let mut at = scratch.dir();
+    for _ in 0..400 {
+        at.mkdir(b"d", 0o755).unwrap();
+        at = at.open_dir(b"d").unwrap();
+    }
+    // More than the tar's writer holds back, so that it writes where the walk is deepest.
+    at.create_file(b"f", 0o644).unwrap().write_whole(&vec![0; 1 << 20]).unwrap();
+    drop(at);
+    let most = std::cell::Cell::new(0);
+    let count = |place: &Path| {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let targets = open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        most.set(most.get().max(targets.filter(|target| target.starts_with(place)).count()));
+    };
+    let mut out = Meddler { file: scratch.path().to_owned(), how: count };
+    pack(&scratch.dir(), &Pack::default(), &mut out).unwrap();
+    assert!((10..100).contains(&most.get()), "{} descriptors", most.get());
+}
+
 /// What a commit relies on: a layer that is unpacked and packed again is the same layer.
 #[test]
 fn a_layer_that_we_packed_unpacks_and_packs_to_the_same_bytes() {
