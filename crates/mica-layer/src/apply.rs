@@ -11,12 +11,10 @@ use mica_core::{Attrs, Change, ChangeKind, Kind, LayerEntry, Name, Node, RelPath
 use mica_sys::{Dir, Errno, FileKind, SysError};
 
 use crate::ladder::Ladder;
-use crate::tree::{look, look_at_self, reading};
+use crate::tree::{look, look_at_self, reading, sorted_names};
 use crate::{LayerError, Marks};
 
 mod place;
-#[cfg(test)]
-mod tests;
 
 use place::Place;
 
@@ -281,11 +279,4 @@ impl Applier<'_> {
         self.say(path, if old.is_some() { ChangeKind::Changed } else { ChangeKind::Added });
         Ok(())
     }
-}
-
-fn sorted_names(dir: &Dir, path: &RelPath) -> Result<Vec<Name>, LayerError> {
-    let entries = dir.read_dir().map_err(reading(path))?;
-    let mut names: Vec<Name> = entries.iter().filter_map(|entry| Name::new(&entry.name).ok()).collect();
-    names.sort_unstable();
-    Ok(names)
 }

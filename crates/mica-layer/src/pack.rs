@@ -13,11 +13,8 @@ use mica_sys::{Dir, File, Metadata};
 
 use crate::ladder::Ladder;
 use crate::tar::{Member, MemberKind, WriteError, Writer};
-use crate::tree::{Seen, look, look_at_self, reading};
+use crate::tree::{Seen, look, look_at_self, reading, sorted_names};
 use crate::{LayerError, Marks};
-
-#[cfg(test)]
-mod tests;
 
 /// The whiteout that makes its directory opaque.
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -109,7 +106,7 @@ impl Packer<'_> {
 
     fn tree(&mut self, upper: &Dir) -> Result<(), LayerError> {
         let mut ladder = Ladder::new(upper, Dir::open_dir);
-        let mut levels = vec![(RelPath::root(), sorted_names(upper, &RelPath::root())?)];
+        let mut levels = vec![(RelPath::root(), sorted_names(upper, &RelPath::root())?.into_iter())];
         while let Some((parent, names)) = levels.last_mut() {
             let Some(name) = names.next() else {
                 levels.pop();
@@ -128,7 +125,7 @@ impl Packer<'_> {
                 let inner = dir.open_dir(name.as_bytes()).map_err(reading(&path))?;
                 let names = sorted_names(&inner, &path)?;
                 ladder.step_in(&path, inner);
-                levels.push((path, names));
+                levels.push((path, names.into_iter()));
             }
         }
         Ok(())
@@ -222,13 +219,6 @@ fn is_same(file: &File, was: &Metadata, path: &RelPath) -> Result<bool, LayerErr
     let now = file.metadata().map_err(reading(path))?;
     let key = |metadata: &Metadata| (metadata.dev, metadata.ino, metadata.size, metadata.mtime);
     Ok(key(&now) == key(was))
-}
-
-fn sorted_names(dir: &Dir, path: &RelPath) -> Result<std::vec::IntoIter<Name>, LayerError> {
-    let entries = dir.read_dir().map_err(reading(path))?;
-    let mut names: Vec<Name> = entries.iter().filter_map(|entry| Name::new(&entry.name).ok()).collect();
-    names.sort_unstable();
-    Ok(names.into_iter())
 }
 
 /// Hashes what goes through.

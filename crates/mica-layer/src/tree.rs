@@ -3,7 +3,7 @@
 //! What the kernel's overlayfs would make of the directory as a layer is what is read here: a device 0:0 is a whiteout,
 //! an attribute makes a directory opaque, escaped attributes lose the escape and the overlay's own are not shown.
 
-use mica_core::{Attrs, Kind, LayerEntry, Node, Rdev, RelPath, Timestamp, Xattrs};
+use mica_core::{Attrs, Kind, LayerEntry, Name, Node, Rdev, RelPath, Timestamp, Xattrs};
 use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
 
 use crate::Marks;
@@ -90,6 +90,14 @@ fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Marks) -> Result<
     };
     let node = node(&metadata, said, target);
     Ok(Some(Seen { entry: LayerEntry::Node(node), metadata }))
+}
+
+/// The names in `dir`, which is `path` in the layer, sorted.
+pub(crate) fn sorted_names(dir: &Dir, path: &RelPath) -> Result<Vec<Name>, TreeError> {
+    let entries = dir.read_dir().map_err(reading(path))?;
+    let mut names: Vec<Name> = entries.iter().filter_map(|entry| Name::new(&entry.name).ok()).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Reads the directory `dir` itself, which is `path` in the layer.
