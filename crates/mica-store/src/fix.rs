@@ -126,7 +126,7 @@ impl Fix<'_> {
                 },
             }
         }
-        // What is in a directory changes its times, so the deepest come first.
+        // The deepest first: one that its owner may not search is closed after all that is in it.
         for (path, entry) in self.entries.iter().rev() {
             if let FixEntry::Directory(layer) = entry {
                 let like = self.diff(*layer)?.open_dir(path.as_bytes())?;

@@ -68,45 +68,49 @@ fn flip(path: &Path) {
 
 #[test]
 fn a_layer_that_was_touched_is_found_and_healed() {
-    let touches: [(&str, Touch); 10] = [
-        ("content", |sick| {
+    let touches: [(&str, &str, Touch); 10] = [
+        ("content", "content", |sick| {
             let path = sick.layer("diff/etc/hosts");
             let times = std::fs::File::open(&path).unwrap().metadata().unwrap().modified().unwrap();
             flip(&path);
             std::fs::File::options().write(true).open(&path).unwrap().set_modified(times).unwrap();
         }),
-        ("mode", |sick| {
+        ("mode", "another mode", |sick| {
             std::fs::set_permissions(sick.layer("diff/var/old"), PermissionsExt::from_mode(0o666)).unwrap();
         }),
-        ("time", |sick| {
+        ("time", "another time", |sick| {
             let file = std::fs::File::open(sick.layer("diff/etc")).unwrap();
             file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         }),
-        ("owner", |sick| std::os::unix::fs::chown(sick.layer("diff/var/old"), Some(1), None).unwrap()),
-        ("a stray file", |sick| {
+        ("owner", "another owner", |sick| std::os::unix::fs::chown(sick.layer("diff/var/old"), Some(1), None).unwrap()),
+        ("a stray file", "not in the index", |sick| {
             let dir = std::fs::File::open(sick.layer("diff/var")).unwrap();
             let before = dir.metadata().unwrap().modified().unwrap();
             std::fs::write(sick.layer("diff/var/stray"), "").unwrap();
             dir.set_modified(before).unwrap();
         }),
-        ("a missing file", |sick| {
+        ("a missing file", "", |sick| {
             let dir = std::fs::File::open(sick.layer("diff/var")).unwrap();
             let before = dir.metadata().unwrap().modified().unwrap();
             std::fs::remove_file(sick.layer("diff/var/old")).unwrap();
             dir.set_modified(before).unwrap();
         }),
-        ("index", |sick| flip(&sick.layer("index"))),
-        ("recon", |sick| flip(&sick.layer("recon"))),
-        ("seal", |sick| std::fs::write(sick.layer("seal.json"), "{\"version\":1}").unwrap()),
-        ("no seal", |sick| std::fs::remove_file(sick.layer("seal.json")).unwrap()),
+        ("index", "its index is not as it was sealed", |sick| flip(&sick.layer("index"))),
+        ("recon", "its recon is not as it was sealed", |sick| flip(&sick.layer("recon"))),
+        ("seal", "missing field", |sick| std::fs::write(sick.layer("seal.json"), "{\"version\":1}").unwrap()),
+        ("no seal", "no seal", |sick| std::fs::remove_file(sick.layer("seal.json")).unwrap()),
     ];
-    for (touch, apply) in touches {
+    for (touch, says, apply) in touches {
         let sick = healthy();
         apply(&sick);
         let found = look(&sick.store).findings;
         let layer = sick.image.diff_ids()[0].to_string();
         let named = found.iter().any(|finding| {
-            finding.what == What::Layer && finding.name == layer && matches!(finding.problem, Problem::Damaged { .. })
+            let why = match &finding.problem {
+                Problem::Damaged { why } => why,
+                _ => return false,
+            };
+            finding.what == What::Layer && finding.name == layer && why.contains(says)
         });
         assert!(named, "{touch}: {found:#?}");
         sick.heals();

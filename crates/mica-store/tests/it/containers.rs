@@ -98,6 +98,23 @@ fn a_name_is_free_when_its_container_is_gone_however_it_went() {
 }
 
 #[test]
+fn a_name_whose_container_is_being_made_is_taken() {
+    let (place, image) = (Place::new(), Image::small());
+    let store = place.open();
+    common::load(&store, &image, None);
+    // As another process stands between its claim and its container.
+    let locks = mica_sys::Dir::open(&place.root().join("locks/containers")).unwrap();
+    let maker = mica_sys::Lock::exclusive(&locks, "a".repeat(64).as_bytes()).unwrap();
+    std::os::unix::fs::symlink("a".repeat(64), place.root().join("container-names/box")).unwrap();
+    let error = common::create(&store, &image, "box", 'b').unwrap_err();
+    assert!(matches!(&error, StoreError::NameTaken { by, .. } if *by == "a".repeat(64)), "{error}");
+    store.gc().unwrap();
+    assert!(place.root().join("container-names/box").is_symlink(), "the claim was taken from under its maker");
+    drop(maker);
+    common::create(&store, &image, "box", 'b').unwrap();
+}
+
+#[test]
 fn a_rename_frees_the_old_name_and_keeps_fields_of_the_future() {
     let (place, image) = (Place::new(), Image::small());
     let store = place.open();
