@@ -1,18 +1,18 @@
 //! /dev: the nodes and links that every container has, and those its spec adds.
 //!
 //! The container's root user may make device nodes (Docker's default `CAP_MKNOD`) but must not open the host's disks. So the tmpfs
-//! is `nodev` in the end like every other mount, and each node made here is covered by a mount of itself that is not.
+//! is `nodev` like every other mount, and each node made here is covered by a mount of itself that is not.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use mica_sys::mount::{Mount, MountAttrFlags as Attr, Reach, SetAttrs};
+use mica_sys::mount::{Mount, MountAttrFlags as Attr, Propagation, Reach, SetAttrs};
 use mica_sys::process::{Missing, open_place};
 use mica_sys::{Dir, Errno, FileKind, SysError};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use crate::error::{At, RuntimeError, Step};
-use crate::root::{Root, attach_on, guarded};
+use crate::root::{Root, attach_on};
 
 /// Name, major, minor: the devices that the runtime spec asks of every runtime (config-linux.md, "Default Devices").
 const NODES: [(&str, u32, u32); 6] =
@@ -28,39 +28,35 @@ const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"),
 ];
 
-/// Fills `/dev`, on which `mount` was put; `open` tells that its options allow every device.
-pub(crate) fn fill(root: &Root, mount: &Mount, more: &[LinuxDevice], open: bool) -> Result<(), RuntimeError> {
+/// Fills `/dev`, where a tmpfs is mounted.
+pub(crate) fn fill(root: &Root, more: &[LinuxDevice]) -> Result<(), RuntimeError> {
     let slash_dev = Path::new("/dev");
     let dev = Dir::from_fd(root.open(slash_dev).at(|| Step::Device(slash_dev.into()))?);
-    let mut covers: Vec<(PathBuf, Mount)> = Vec::new();
     for (name, major, minor) in NODES {
         let path = slash_dev.join(name);
         let step = || Step::Device(path.clone());
-        let cover = match dev.mknod(name.as_bytes(), FileKind::CharDevice, 0o666, major, minor) {
-            Ok(()) => Mount::clone_at(&dev, Path::new(name), Reach::One).at(step)?,
+        let node = match dev.mknod(name.as_bytes(), FileKind::CharDevice, 0o666, major, minor) {
+            Ok(()) => Mount::clone_at(&dev, Path::new(name), Reach::One),
             // A user namespace may not make nodes: the host's serve.
-            Err(error) if error.is_denied() => from_host(&dev, name).at(step)?,
-            Err(error) => return Err(error).at(step),
+            Err(error) if error.is_denied() => from_host(&dev, name),
+            Err(error) => Err(error),
         };
-        covers.push((path, cover));
+        cover(root, &path, &node.at(step)?).at(step)?;
     }
     for device in more {
-        if let Some(cover) = add(root, device)? {
-            covers.push((device.path().clone(), cover));
-        }
+        add(root, device)?;
     }
     for (name, target) in LINKS {
         dev.symlink(target.as_bytes(), name.as_bytes()).at(|| Step::Device(slash_dev.join(name)))?;
     }
-    if open {
-        return Ok(());
-    }
-    mount.set_attrs(&guarded(), Reach::One).at(|| Step::Device(slash_dev.into()))?;
-    for (path, cover) in covers {
-        let place = root.open(&path).at(|| Step::Device(path.clone()))?;
-        attach_on(&cover, place).at(|| Step::Device(path.clone()))?;
-    }
     Ok(())
+}
+
+/// Puts the mount of a node, through which it may be opened, over the node.
+fn cover(root: &Root, path: &Path, node: &Mount) -> Result<(), SysError> {
+    let allowed = SetAttrs { clear: Attr::MOUNT_ATTR_NODEV, ..SetAttrs::propagation(Propagation::Private) };
+    node.set_attrs(&allowed, Reach::One)?;
+    attach_on(node, root.open(path)?)
 }
 
 /// A mount of the host's node; the file that it will cover is made.
@@ -70,8 +66,8 @@ fn from_host(dev: &Dir, name: &str) -> Result<Mount, SysError> {
     Mount::clone_at(node, Path::new(""), Reach::One)
 }
 
-/// Makes a device of the spec. `None` for a FIFO, which no mount flag forbids to open.
-fn add(root: &Root, device: &LinuxDevice) -> Result<Option<Mount>, RuntimeError> {
+/// Makes a device of the spec. A FIFO, which no mount flag forbids to open, needs no cover.
+fn add(root: &Root, device: &LinuxDevice) -> Result<(), RuntimeError> {
     let path = device.path();
     let step = || Step::Device(path.clone());
     let kind = match device.typ() {
@@ -94,17 +90,10 @@ fn add(root: &Root, device: &LinuxDevice) -> Result<Option<Mount>, RuntimeError>
     dir.mknod(name, kind, device.file_mode().unwrap_or(0o666) & 0o7777, major, minor).at(step)?;
     dir.chown(name, device.uid().unwrap_or(0), device.gid().unwrap_or(0)).at(step)?;
     if kind == FileKind::Fifo {
-        return Ok(None);
+        return Ok(());
     }
-    let cover = Mount::clone_at(&dir, Path::new(name_of(path)), Reach::One).at(step)?;
-    // The mount it stands on may be nodev already.
-    let allowed = SetAttrs { clear: Attr::MOUNT_ATTR_NODEV, ..SetAttrs::default() };
-    cover.set_attrs(&allowed, Reach::One).at(step)?;
-    Ok(Some(cover))
-}
-
-fn name_of(path: &Path) -> &Path {
-    path.file_name().map_or(path, Path::new)
+    let node = Mount::clone_at(&dir, Path::new(path.file_name().unwrap_or_default()), Reach::One).at(step)?;
+    cover(root, path, &node).at(step)
 }
 
 /// Puts the terminal `slave` at /dev/console, as a program that looks for one there expects.

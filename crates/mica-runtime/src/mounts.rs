@@ -13,16 +13,16 @@ use crate::options::{self, Options};
 use crate::root::{Root, attach_on};
 
 /// Makes it. `own_cgroups` tells whether the container has its own cgroup namespace.
-pub(crate) fn make(root: &Root, mount: &SpecMount, own_cgroups: bool) -> Result<Option<Mount>, RuntimeError> {
+pub(crate) fn make(root: &Root, mount: &SpecMount, own_cgroups: bool) -> Result<(), RuntimeError> {
     let options = options::parse(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or("bind");
     let target = mount.destination();
     let step = |kind: &str| Step::Mount { kind: kind.to_owned(), target: target.clone() };
     if options.bind.is_some() || matches!(kind, "bind" | "none") {
-        return bind(root, mount, &options).map(Some);
+        return bind(root, mount, &options);
     }
     if kind == "cgroup" || kind == "cgroup2" {
-        return cgroup::make(root, target, attrs(&options), own_cgroups).map(|()| None);
+        return cgroup::make(root, target, attrs(&options), own_cgroups);
     }
     // A symlink in their place would put the kernel's files where the rest of the setup does not look for them
     // (CVE-2019-19921).
@@ -32,8 +32,7 @@ pub(crate) fn make(root: &Root, mount: &SpecMount, own_cgroups: bool) -> Result<
     };
     let place = place.at(|| step(kind))?;
     let made = file_system(kind, mount.source().as_deref(), &options).map_err(|cause| failed(step(kind), cause))?;
-    attach_on(&made, place).at(|| step(kind))?;
-    Ok(Some(made))
+    attach_on(&made, place).at(|| step(kind))
 }
 
 fn failed(step: Step, cause: Cause) -> RuntimeError {
@@ -65,7 +64,7 @@ fn attrs(options: &Options) -> Attr {
     if options.devices { options.set } else { options.set | Attr::MOUNT_ATTR_NODEV }
 }
 
-fn bind(root: &Root, mount: &SpecMount, options: &Options) -> Result<Mount, RuntimeError> {
+fn bind(root: &Root, mount: &SpecMount, options: &Options) -> Result<(), RuntimeError> {
     let target = mount.destination();
     let step = || Step::Mount { kind: "bind".to_owned(), target: target.clone() };
     if let Some((option, _)) = options.data.first() {
@@ -94,6 +93,5 @@ fn bind(root: &Root, mount: &SpecMount, options: &Options) -> Result<Mount, Runt
     if reach == Reach::Tree && !below.set.is_empty() {
         made.set_attrs(&below, Reach::Tree).at(step)?;
     }
-    attach_on(&made, root.make(target, missing).at(step)?).at(step)?;
-    Ok(made)
+    attach_on(&made, root.make(target, missing).at(step)?).at(step)
 }

@@ -19,7 +19,7 @@ use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
 use crate::error::{At, Cause, RuntimeError, Step};
 use crate::root::{Root, attach_on, guarded};
 use crate::wire::{Request, Terminal};
-use crate::{devices, masks, mounts, options};
+use crate::{devices, masks, mounts};
 
 /// Puts the tree together and makes it `/`. Returns the container's terminal where it has one.
 pub(crate) fn enter(request: &Request, root: OwnedFd, extras: Vec<OwnedFd>) -> Result<Option<Pty>, RuntimeError> {
@@ -94,20 +94,18 @@ fn make_mounts(root: &Root, spec: &Spec, linux: Option<&Linux>) -> Result<(), Ru
         namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Cgroup && namespace.path().is_none())
     });
     let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-    // /dev is closed to devices once all is in it.
-    let mut dev = None;
+    let mut has_dev = false;
     for mount in spec.mounts().iter().flatten() {
-        let options = options::parse(mount.options().as_deref().unwrap_or_default());
-        let made = mounts::make(root, mount, own_cgroups)?;
-        if mount.destination() == Path::new("/dev") && mount.typ().as_deref() == Some("tmpfs") {
-            dev = made.map(|made| (made, options.devices));
-        }
+        mounts::make(root, mount, own_cgroups)?;
+        has_dev |= mount.destination() == Path::new("/dev") && mount.typ().as_deref() == Some("tmpfs");
     }
-    match dev {
-        Some((mount, open)) => devices::fill(root, &mount, devices, open),
-        None if devices.is_empty() => Ok(()),
-        None => Err(RuntimeError::Unsupported { what: "linux.devices without a tmpfs at /dev".to_owned() }),
+    if has_dev {
+        return devices::fill(root, devices);
     }
+    if devices.is_empty() {
+        return Ok(());
+    }
+    Err(RuntimeError::Unsupported { what: "linux.devices without a tmpfs at /dev".to_owned() })
 }
 
 fn open_terminal(root: &Root, terminal: Terminal) -> Result<Pty, RuntimeError> {

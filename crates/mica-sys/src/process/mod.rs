@@ -34,7 +34,7 @@ pub use signals::{
 };
 pub use socket::{Control, Packet};
 pub use spawn::{FIRST_FD, Spawn, Spawned, spawn};
-pub use wait::{Ended, Target, reap_any, send_signal, send_signal_pidfd, wait_for};
+pub use wait::{Ended, Target, open_pidfd, reap_any, send_signal, send_signal_pidfd, wait_for};
 
 pub use rustix::process::Pid;
 

@@ -1,10 +1,10 @@
 //! Telling a process and awaiting its end.
 #![allow(unsafe_code, reason = "kill(2) and pidfd_send_signal(2) with real-time signals")]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
 
 use super::signals::Signal;
 use super::{failed, last_errno};
@@ -43,7 +43,7 @@ pub fn wait_for(pid: Pid) -> Result<Ended, SysError> {
 /// Takes the record of one ended child away, of whichever has one; `None` when no child has ended, or there is none.
 pub fn reap_any() -> Result<Option<(Pid, Ended)>, SysError> {
     loop {
-        match rustix::io::retry_on_intr(|| waitpid(None, WaitOptions::NOHANG)) {
+        match rustix::io::retry_on_intr(|| wait(WaitOptions::NOHANG)) {
             Ok(Some((pid, status))) => {
                 if let Some(ended) = Ended::from_status(status) {
                     return Ok(Some((pid, ended)));
@@ -72,6 +72,17 @@ pub fn send_signal(target: Target, signal: Signal) -> Result<bool, SysError> {
     };
     // SAFETY: numbers only.
     delivered(unsafe { libc::kill(to, signal.as_raw()) }.into(), "kill", to)
+}
+
+/// A descriptor that stands for the process with this number now, and for no other that has the number later; `None` when
+/// nobody has it. Who it is must be looked at after this.
+pub fn open_pidfd(pid: i32) -> Result<Option<OwnedFd>, SysError> {
+    let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
+    match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(Errno::SRCH) => Ok(None),
+        Err(errno) => Err(failed("pidfd_open", pid.as_raw_nonzero().to_string())(errno)),
+    }
 }
 
 /// Sends a signal to the process that `pidfd` stands for. `false` when it has ended.
