@@ -106,10 +106,7 @@ fn a_layer_that_was_touched_is_found_and_healed() {
         let found = look(&sick.store).findings;
         let layer = sick.image.diff_ids()[0].to_string();
         let named = found.iter().any(|finding| {
-            let why = match &finding.problem {
-                Problem::Damaged { why } => why,
-                _ => return false,
-            };
+            let Problem::Damaged { why } = &finding.problem else { return false };
             finding.what == What::Layer && finding.name == layer && why.contains(says)
         });
         assert!(named, "{touch}: {found:#?}");
