@@ -297,7 +297,7 @@ mod tests {
     fn malformed_records_are_refused() {
         for body in [
             &b"x"[..],
-            b"5 a=\n",
+            b"4 a=\n",
             b"7 a=b\n",
             b"5 a=b\n",
             b"6 a=b ",

@@ -2,7 +2,7 @@
 
 use std::io::{BufWriter, Seek, SeekFrom};
 
-use mica_core::{Attrs, Kind, LayerEntry, Name, Rdev, TarName, Xattrs};
+use mica_core::{Attrs, Kind, Name, Rdev, TarName, Xattrs};
 use mica_sys::{Dir, File, FileKind, SysError, Time};
 
 use super::directories::Directories;
@@ -270,7 +270,7 @@ impl<'a> Extract<'a> {
             attrs.mode = 0o777;
         }
         make_special(parent, &name, &kind, &attrs, self.how).map_err(refused(&entry.path))?;
-        self.says_file(id, FileNode { kind, attrs, names: 1, body: None, stored: 0, runs: None }, entry)?;
+        self.says_file(id, FileNode::new(kind, attrs), entry)?;
         self.keep_body(entry, archive)
     }
 
@@ -350,14 +350,9 @@ impl<'a> Extract<'a> {
         let content = self.content(&mut file, entry, archive)?;
         let attrs = attrs(entry);
         settle(&file, &attrs, self.how).map_err(refused(&entry.path))?;
-        let mut node = FileNode {
-            kind: Kind::File { size: entry.size, content },
-            attrs,
-            names: 1,
-            body: None,
-            stored: entry.stored,
-            runs: entry.sparse.clone().map(Vec::into_boxed_slice),
-        };
+        let mut node = FileNode::new(Kind::File { size: entry.size, content }, attrs);
+        node.stored = entry.stored;
+        node.runs = entry.sparse.clone().map(Vec::into_boxed_slice);
         if entry.stored > 0 {
             self.recon.body(entry.stored)?;
             node.body = Some(self.bodies.len());
@@ -417,12 +412,6 @@ impl<'a> Extract<'a> {
             return Err(EntryError::ContentLimit { path: lossy(path), limit });
         }
         Ok(length)
-    }
-
-    /// What the layer says of a path that has this file.
-    pub(super) fn said_of_file(&self, file: FileId, link_group: Option<u64>) -> LayerEntry {
-        let file = self.tree.file(file);
-        LayerEntry::Node(mica_core::Node { kind: file.kind.clone(), attrs: file.attrs.clone(), link_group })
     }
 
     /// Bytes of content that stand in `diff/`.

@@ -1,7 +1,7 @@
 //! What can only be done when the whole tar was read: links to what came later, whiteouts, directories, the index.
 
 use std::collections::HashMap;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use mica_core::{Attrs, Kind, LayerEntry, Node, RelPath};
@@ -149,21 +149,17 @@ impl Extract<'_> {
 
     fn write_index(mut self, paths: &[PathId], whiteouts: &[PathId]) -> Result<Made> {
         let mut index = IndexWriter::new();
-        let mut records: HashMap<FileId, u32> = HashMap::new();
-        let mut groups: HashMap<FileId, u64> = HashMap::new();
+        let mut groups = 0;
         let mut whiteouts = whiteouts.iter().peekable();
         let mut made = Made::default();
         for id in paths {
             let path = self.tree.path(*id);
-            let entry = match &self.tree.place(*id).said {
+            let said = self.tree.place(*id).said.clone();
+            let entry = match &said {
                 Said::Nothing if whiteouts.next_if_eq(&id).is_some() => LayerEntry::Whiteout,
                 Said::Nothing => continue,
                 Said::Directory(_) => self.said_of_directory(*id, &mut made),
-                Said::File(file) => {
-                    let next = u64::try_from(groups.len()).unwrap_or(u64::MAX).saturating_add(1);
-                    let group = (self.tree.file(*file).names > 1).then(|| *groups.entry(*file).or_insert(next));
-                    self.said_of_file(*file, group)
-                }
+                Said::File(file) => self.said_of_file(*file, &mut groups),
                 Said::Link(target) => {
                     made.needs_parent += 1;
                     let kind = Kind::LinkToParent { target: RelPath::clone(target) };
@@ -172,31 +168,44 @@ impl Extract<'_> {
             };
             let number = index.add(&path, &entry)?;
             made.entries += 1;
-            if let Said::File(file) = &self.tree.place(*id).said {
-                records.entry(*file).or_insert_with(|| {
-                    if let Kind::File { size, .. } = &self.tree.file(*file).kind {
-                        index.count_content(*size);
-                    }
-                    number
-                });
+            if let Said::File(file) = said {
+                let file = self.tree.file_mut(file);
+                if let Kind::File { size, .. } = file.kind
+                    && file.record.is_none()
+                {
+                    index.count_content(size);
+                }
+                file.record.get_or_insert(number);
             }
         }
         made.content_size = *self.written();
-        let wrong = || LayerError::sys("making the layer's files");
-        let mut out = BufWriter::new(self.layer.create_file(place::INDEX, 0o644).map_err(wrong())?);
+        let mut out =
+            self.layer.create_file(place::INDEX, 0o644).map_err(LayerError::sys("making the layer's files"))?;
         index.finish(&mut out)?;
-        out.flush().map_err(LayerError::Write)?;
+        self.write_recon()?;
+        Ok(made)
+    }
+
+    fn said_of_file(&mut self, file: FileId, groups: &mut u64) -> LayerEntry {
+        let file = self.tree.file_mut(file);
+        if file.names > 1 && file.group.is_none() {
+            *groups += 1;
+            file.group = Some(*groups);
+        }
+        LayerEntry::Node(Node { kind: file.kind.clone(), attrs: file.attrs.clone(), link_group: file.group })
+    }
+
+    fn write_recon(self) -> Result<()> {
         let tree = &self.tree;
         let bodies = self.bodies.iter().map(|body| match body {
             BodyIn::Stored { offset, length } => BodyPlace::Stored { offset: *offset, length: *length },
             BodyIn::File(file) => {
                 let node = tree.file(*file);
-                let record = records.get(file).copied().unwrap_or_default();
+                let record = node.record.unwrap_or_default();
                 BodyPlace::File { record, length: node.stored, runs: node.runs.as_deref() }
             }
         });
-        self.recon.finish(bodies)?.flush().map_err(LayerError::Write)?;
-        Ok(made)
+        self.recon.finish(bodies)?.flush().map_err(LayerError::Write)
     }
 
     fn said_of_directory(&self, id: PathId, made: &mut Made) -> LayerEntry {

@@ -57,6 +57,17 @@ pub(super) struct FileNode {
     pub(super) stored: u64,
     /// Where its bytes are in the file, when this has holes.
     pub(super) runs: Option<Box<[Segment]>>,
+    /// The record of its first name, once the index is written.
+    pub(super) record: Option<u32>,
+    /// Its link group in the index, when it has several names.
+    pub(super) group: Option<u64>,
+}
+
+impl FileNode {
+    /// A file with one name and no body.
+    pub(super) const fn new(kind: Kind, attrs: Attrs) -> Self {
+        Self { kind, attrs, names: 1, body: None, stored: 0, runs: None, record: None, group: None }
+    }
 }
 
 #[derive(Debug)]
