@@ -210,7 +210,9 @@ fn base64_decoded(value: &[u8]) -> Option<Vec<u8>> {
             bits = bits << 6 | u32::from(digit);
         }
         let [_, bytes @ ..] = bits.to_be_bytes();
-        plain.extend_from_slice(bytes.get(..group.len().checked_sub(1)?)?);
+        // One digit alone is less than a byte.
+        let whole = group.len().checked_sub(1).filter(|whole| *whole > 0)?;
+        plain.extend_from_slice(bytes.get(..whole)?);
     }
     Some(plain)
 }
