@@ -77,7 +77,8 @@ impl Dir {
     /// # Errors
     /// `openat2`'s: `EXDEV` for a mount point on the way, and for a path that would leave.
     pub fn open_dir_same_mount(&self, path: &[u8]) -> Result<Self> {
-        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let how =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         self.resolve(path, how)
     }
 

@@ -1,0 +1,372 @@
+//! Containers: what they are made of, and how one is made.
+
+use std::path::{Path, PathBuf};
+
+use mica_core::image::ContainerConfig;
+use mica_core::{Attrs, DiffId, ImageId};
+use mica_layer::Marks;
+use mica_store::{Container, ContainerId, ContainerName, Lifetime, NewContainer};
+use mica_union::{UnionDirs, UpperDirs};
+use serde::{Deserialize, Serialize};
+
+use crate::change::set_env;
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::find::{FoundImage, nearest};
+use crate::manifest::config_of;
+
+mod list;
+mod names;
+mod remove;
+mod scaffold;
+mod spec;
+mod start;
+mod surroundings;
+
+pub use list::{ContainerSummary, Life};
+pub use start::Ended;
+pub(crate) use names::with_free_name;
+pub(crate) use spec::bind;
+pub(crate) use start::{Tree, host_name};
+pub(crate) use surroundings::host_file;
+
+/// The network of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Only loopback.
+    None,
+    /// The machine's own.
+    Host,
+}
+
+/// What a new container is to be.
+#[derive(Debug, Clone)]
+pub struct Create {
+    /// A reference, an ID or its beginning, or `dir:PATH`.
+    pub image: String,
+    /// The command instead of the image's.
+    pub command: Vec<String>,
+    /// Its name; two words otherwise.
+    pub name: Option<String>,
+    /// `NAME=value`, over the image's.
+    pub env: Vec<String>,
+    /// Where the command starts.
+    pub workdir: Option<String>,
+    /// As whom.
+    pub user: Option<String>,
+    /// Its host name.
+    pub hostname: Option<String>,
+    /// Instead of the image's entrypoint; empty for none.
+    pub entrypoint: Option<String>,
+    /// Its network.
+    pub network: Network,
+    /// A terminal of its own.
+    pub tty: bool,
+    /// Its tree cannot be written.
+    pub read_only: bool,
+    /// It is removed when it ends, and need not outlive the machine's uptime.
+    pub remove: bool,
+}
+
+/// What the engine keeps in a container's record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Settings {
+    /// What it stands on.
+    pub(crate) base: Base,
+    /// What it runs: the image's config with what was asked for over it.
+    #[serde(default)]
+    pub(crate) config: ContainerConfig,
+    pub(crate) hostname: Option<String>,
+    pub(crate) network: Network,
+    #[serde(default)]
+    pub(crate) tty: bool,
+    #[serde(default)]
+    pub(crate) read_only: bool,
+    #[serde(default)]
+    pub(crate) remove: bool,
+}
+
+/// What a container stands on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub(crate) enum Base {
+    /// An image. The first of the record's layers is the [`scaffold`].
+    Image {
+        /// The name it was asked for by.
+        asked: String,
+    },
+    /// A live directory, over the [`scaffold`].
+    Directory { path: PathBuf },
+    /// This machine's own files.
+    Machine { views: Vec<View> },
+}
+
+/// One file system of the machine in a `try`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct View {
+    /// Where it is mounted.
+    pub(crate) target: PathBuf,
+    /// The directory in the container's own that has its `upper` and `work`; empty for the container's own.
+    pub(crate) place: PathBuf,
+}
+
+/// A container with its settings.
+pub(crate) struct Known {
+    pub(crate) container: Container,
+    pub(crate) settings: Settings,
+}
+
+impl Known {
+    pub(crate) fn read(container: Container) -> Result<Self> {
+        let settings = serde_json::from_value(container.record().settings.clone()).map_err(|error| {
+            Error::because(Kind::Corrupt, format!("settings of container {}", container.id().short()), error)
+        })?;
+        Ok(Self { container, settings })
+    }
+
+    /// The image's layers, base first, without the scaffold.
+    pub(crate) fn image_layers(&self) -> &[DiffId] {
+        match self.settings.base {
+            Base::Image { .. } => self.container.record().layers.get(1..).unwrap_or_default(),
+            Base::Directory { .. } | Base::Machine { .. } => &[],
+        }
+    }
+}
+
+/// What a container will run, decided from the image and from what was asked for.
+fn merge(image: &ContainerConfig, create: &Create) -> Result<ContainerConfig> {
+    let mut config = image.clone();
+    for item in &create.env {
+        let (name, value) = item.split_once('=').unwrap_or((item, ""));
+        if name.is_empty() {
+            return Err(Error::new(Kind::Usage, format!("variable {item:?} has no name")).hinted("--env NAME=value"));
+        }
+        set_env(&mut config.env, name, value);
+    }
+    if let Some(entrypoint) = &create.entrypoint {
+        config.entrypoint = (!entrypoint.is_empty()).then(|| vec![entrypoint.clone()]);
+        config.cmd = None;
+    }
+    if !create.command.is_empty() {
+        config.cmd = Some(create.command.clone());
+    }
+    if let Some(user) = &create.user {
+        config.user.clone_from(user);
+    }
+    if let Some(workdir) = &create.workdir {
+        if !workdir.starts_with('/') {
+            return Err(Error::new(Kind::Usage, format!("working directory {workdir:?} is not absolute")));
+        }
+        config.working_dir.clone_from(workdir);
+    }
+    if arguments(&config).is_empty() {
+        return Err(Error::new(Kind::Usage, format!("{} says no command to run", create.image))
+            .hinted(format!("name one: mica run {} COMMAND", create.image)));
+    }
+    Ok(config)
+}
+
+/// The whole command line: entrypoint and command.
+pub(crate) fn arguments(config: &ContainerConfig) -> Vec<String> {
+    config.entrypoint.iter().chain(&config.cmd).flatten().cloned().collect()
+}
+
+impl Engine {
+    /// Makes a container without starting it.
+    ///
+    /// # Errors
+    /// No such image or directory; a name that is taken; nothing to run. Nothing is left then.
+    pub fn create(&self, create: &Create) -> Result<ContainerId> {
+        Ok(self.create_known(create)?.container.id().clone())
+    }
+
+    pub(crate) fn create_known(&self, create: &Create) -> Result<Known> {
+        let lease = self.store.lease()?;
+        let scaffold = self.scaffold(&lease)?;
+        let (base, image, layers, root, defaults) = match create.image.strip_prefix("dir:") {
+            Some(path) => {
+                let (path, root) = live_directory(Path::new(path))?;
+                (Base::Directory { path }, None, vec![scaffold], root, ContainerConfig::default())
+            }
+            None => self.stand_on_image(&create.image, scaffold)?,
+        };
+        let config = merge(&defaults, create)?;
+        if let Some(hostname) = &create.hostname {
+            check_hostname(hostname)?;
+        }
+        let settings = Settings {
+            base,
+            config,
+            hostname: create.hostname.clone(),
+            network: create.network,
+            tty: create.tty,
+            read_only: create.read_only,
+            remove: create.remove,
+        };
+        let lifetime = if create.remove { Lifetime::Volatile } else { Lifetime::Kept };
+        let new = |name| -> Result<NewContainer> {
+            Ok(NewContainer {
+                id: None,
+                name,
+                lifetime,
+                image,
+                layers: layers.clone(),
+                root: root.clone(),
+                settings: settings_value(&settings)?,
+            })
+        };
+        let container = match &create.name {
+            Some(name) => self.store.create_container(&lease, new(ContainerName::new(name)?)?)?,
+            None => names::with_free_name(|name| Ok(self.store.create_container(&lease, new(name)?)?))?,
+        };
+        lease.finish();
+        Ok(Known { container, settings })
+    }
+
+    #[expect(clippy::type_complexity, reason = "the parts of a record, named where they are bound")]
+    fn stand_on_image(
+        &self,
+        word: &str,
+        scaffold: DiffId,
+    ) -> Result<(Base, Option<ImageId>, Vec<DiffId>, Attrs, ContainerConfig)> {
+        let FoundImage { image, .. } = self.find_image(word)?;
+        let (_, config) = config_of(&self.store, &image.id)?;
+        let layers: Vec<DiffId> = std::iter::once(scaffold).chain(image.layers.iter().copied()).collect();
+        let root = self.store.lowers(&layers)?.root;
+        Ok((Base::Image { asked: word.to_owned() }, Some(image.id), layers, root, config.config))
+    }
+
+    /// The container that `word` names: a name, an ID or the beginning of one.
+    pub(crate) fn find_container(&self, word: &str) -> Result<Known> {
+        match self.store.find_container(word)? {
+            Some(container) => Known::read(container),
+            None => {
+                let error = Error::new(Kind::NotFound, format!("no such container: {word}"));
+                let names = self.store.containers()?.into_iter().map(|record| record.name.as_str().to_owned());
+                Err(match nearest(word, names) {
+                    Some(near) => error.hinted(format!("did you mean {near}?")),
+                    None => error.hinted("`mica ps -a` lists those that are here"),
+                })
+            }
+        }
+    }
+
+    /// The directories of a container's union.
+    pub(crate) fn union_dirs(&self, known: &Known) -> Result<UnionDirs> {
+        let mut lowers = self.store.lowers(&known.container.record().layers)?.dirs;
+        if let Base::Directory { path } = &known.settings.base {
+            lowers.insert(0, path.clone());
+        }
+        Ok(UnionDirs {
+            lowers,
+            upper: Some(UpperDirs {
+                upper: known.container.upper(),
+                work: known.container.work(),
+                volatile: known.settings.remove,
+            }),
+            marks: Marks::Trusted,
+        })
+    }
+}
+
+pub(crate) fn settings_value(settings: &Settings) -> Result<serde_json::Value> {
+    serde_json::to_value(settings).map_err(|error| Error::because(Kind::System, "write the container's settings", error))
+}
+
+/// The absolute path of a live directory, and what its root looks like.
+fn live_directory(path: &Path) -> Result<(PathBuf, Attrs)> {
+    let attempt = || format!("use the directory {path:?} as an image");
+    let absolute = std::path::absolute(path).map_err(|error| Error::because(Kind::Usage, attempt(), error))?;
+    let dir = mica_sys::Dir::open(&absolute).map_err(|error| Error::from(error).while_(attempt()))?;
+    if absolute.to_str().is_none() {
+        return Err(Error::new(Kind::Usage, format!("{}: its path is not UTF-8", attempt())));
+    }
+    Ok((absolute, own_attrs(dir)?))
+}
+
+/// The attributes of a live directory, as a layer would state them.
+pub(crate) fn own_attrs(dir: mica_sys::Dir) -> Result<Attrs> {
+    use mica_core::{Layer as _, RelPath};
+    let layer = mica_layer::DirLayer::new(dir, Marks::Trusted);
+    let root = layer.entry(&RelPath::root())?;
+    Ok(root.and_then(|entry| entry.node().map(|node| node.attrs.clone())).unwrap_or_else(Attrs::implicit_directory))
+}
+
+fn check_hostname(name: &str) -> Result<()> {
+    let fits = (1..=63).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && !name.starts_with('-');
+    if fits { Ok(()) } else { Err(Error::new(Kind::Usage, format!("{name:?} is no host name: 1 to 63 of a-z A-Z 0-9 . -"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(items: &[&str]) -> Vec<String> {
+        items.iter().map(|item| (*item).to_owned()).collect()
+    }
+
+    fn asked(command: &[&str], entrypoint: Option<&str>) -> Create {
+        Create {
+            image: "x".to_owned(),
+            command: list(command),
+            name: None,
+            env: list(&["B=2", "A=3"]),
+            workdir: None,
+            user: None,
+            hostname: None,
+            entrypoint: entrypoint.map(str::to_owned),
+            network: Network::None,
+            tty: false,
+            read_only: false,
+            remove: false,
+        }
+    }
+
+    #[test]
+    fn commands_and_entrypoints_replace_what_docker_lets_them_replace() {
+        let image = ContainerConfig {
+            entrypoint: Some(list(&["/init"])),
+            cmd: Some(list(&["serve"])),
+            env: list(&["A=1"]),
+            ..ContainerConfig::default()
+        };
+        for (command, entrypoint, whole) in [
+            (&[][..], None, &["/init", "serve"][..]),
+            (&["sh"], None, &["/init", "sh"]),
+            (&["-c", "x"], Some("/bin/sh"), &["/bin/sh", "-c", "x"]),
+            (&[], Some("/bin/sh"), &["/bin/sh"]),
+            (&["sh"], Some(""), &["sh"]),
+        ] {
+            let config = merge(&image, &asked(command, entrypoint)).unwrap();
+            assert_eq!(arguments(&config), whole, "{command:?} {entrypoint:?}");
+            assert_eq!(config.env, list(&["A=3", "B=2"]));
+        }
+        assert_eq!(merge(&image, &asked(&[], Some(""))).unwrap_err().kind(), Kind::Usage);
+        assert_eq!(merge(&ContainerConfig::default(), &asked(&[], None)).unwrap_err().kind(), Kind::Usage);
+    }
+
+    #[test]
+    fn settings_are_read_back() {
+        for base in [
+            Base::Image { asked: "a".to_owned() },
+            Base::Directory { path: "/x".into() },
+            Base::Machine { views: vec![View { target: "/home".into(), place: "views/1".into() }] },
+        ] {
+            let settings = Settings {
+                base,
+                config: ContainerConfig::default(),
+                hostname: None,
+                network: Network::Host,
+                tty: true,
+                read_only: false,
+                remove: true,
+            };
+            let read: Settings = serde_json::from_value(settings_value(&settings).unwrap()).unwrap();
+            assert_eq!(read, settings);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A container's process, from the mount of its tree to what is recorded of its end.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mica_runtime::{Exit, Launch, Stdio};
+use mica_store::{ContainerState, Flush, Lifetime, LockedContainer, ProcessId, Status};
+use mica_sys::Dir;
+use mica_sys::mount::{Mount, Reach};
+use mica_union::{Driver, Overlay};
+
+use crate::container::spec::{Plan, spec};
+use crate::container::surroundings::Surroundings;
+use crate::container::{Base, Create, Known};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit status; 128 and the number of the signal that ended it.
+    pub status: u8,
+}
+
+impl Engine {
+    /// Makes a container, runs its command to the end, and removes it where that was asked for.
+    ///
+    /// # Errors
+    /// As [`Engine::create`] and [`Engine::start`]. A container that is to be removed is removed then too.
+    pub fn run(&self, create: &Create) -> Result<Ended> {
+        let known = self.create_known(create)?;
+        let ended = self.start_known(&known);
+        if create.remove {
+            self.discard(&known)?;
+        }
+        ended
+    }
+
+    /// Starts a container and stays until its command has ended.
+    ///
+    /// # Errors
+    /// No such container, or one that runs already; what keeps its tree from being mounted or its command from being run.
+    pub fn start(&self, word: &str) -> Result<Ended> {
+        let known = self.find_container(word)?;
+        if let Base::Machine { .. } = known.settings.base {
+            return Err(Error::new(Kind::Usage, format!("{word} holds the changes of a try, which has ended"))
+                .hinted(format!("`mica diff {word}` shows them, `mica apply {word}` brings them onto this machine")));
+        }
+        let ended = self.start_known(&known);
+        if known.settings.remove {
+            self.discard(&known)?;
+        }
+        ended
+    }
+
+    /// Removes a container that its owner asked to be removed, and what it leaves in the trash, if that goes fast.
+    fn discard(&self, known: &Known) -> Result<()> {
+        let locked = self.store.lock_container(known.container.id())?;
+        self.store.remove_container(locked)?;
+        self.store.reap(Duration::from_millis(20))?;
+        Ok(())
+    }
+
+    fn start_known(&self, known: &Known) -> Result<Ended> {
+        let id = known.container.id();
+        let locked = self.store.lock_container(id)?;
+        if self.is_alive(&self.store.container_state(&known.container)?) {
+            return Err(Error::new(Kind::Conflict, format!("container {} runs already", known.container.record().name)));
+        }
+        let mounted = self.tree_of(known)?;
+        let hostname = known.settings.hostname.clone().unwrap_or_else(|| match known.settings.network {
+            crate::container::Network::None => id.short().to_owned(),
+            crate::container::Network::Host => host_name().unwrap_or_else(|| id.short().to_owned()),
+        });
+        let surroundings =
+            Surroundings::write(self.store.run_root(), id.as_str(), &hostname, known.settings.network)?;
+        let plan = Plan {
+            config: &known.settings.config,
+            hostname: &hostname,
+            network: known.settings.network,
+            tty: known.settings.tty,
+            read_only: known.settings.read_only,
+        };
+        let spec = spec(&plan, &mounted.dir, &surroundings)?;
+        drop(mounted.dir);
+        let stdio = if known.settings.tty { Stdio::Tty } else { Stdio::Inherit };
+        let ended = self.watch(locked, Launch { spec, root: mounted.root, stdio, extra_mounts: Vec::new() });
+        drop(surroundings);
+        ended
+    }
+
+    /// Starts what is launched, records it, waits for its end and records that.
+    pub(crate) fn watch(&self, locked: LockedContainer, launch: Launch) -> Result<Ended> {
+        let flush = match locked.container().record().lifetime {
+            Lifetime::Kept => Flush::Yes,
+            Lifetime::Volatile => Flush::No,
+        };
+        let id = locked.container().id().clone();
+        let running = mica_runtime::start(launch)?;
+        let mut state = ContainerState {
+            status: Status::Running,
+            process: self.process(running.pid()),
+            started: Some(now()),
+            ..ContainerState::default()
+        };
+        self.store.update_state(&locked, &state, Flush::No)?;
+        drop(locked);
+        let ended = running.wait();
+        let status = match &ended {
+            Ok(exit) => Exit::code(*exit),
+            Err(error) => error.code(),
+        };
+        state = ContainerState {
+            status: Status::Exited,
+            process: None,
+            exit_code: Some(status),
+            finished: Some(now()),
+            ..state
+        };
+        match self.store.lock_container(&id) {
+            Ok(locked) => self.store.update_state(&locked, &state, flush)?,
+            // `rm -f` took it away while it ran.
+            Err(mica_store::StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        ended?;
+        Ok(Ended { status })
+    }
+
+    /// The container's tree as a mount that the runtime takes away with it.
+    fn tree_of(&self, known: &Known) -> Result<Tree> {
+        let union = match self.mounted_at(known)? {
+            // The kernel does not guard an upper that is mounted twice: a mount that is there is shared.
+            Some(path) => Mount::clone_of(&path, Reach::One)?,
+            None => Mount::from(Overlay::default().mount(&self.union_dirs(known)?)?.into_fd()),
+        };
+        Tree::of(union)
+    }
+
+    /// Who a process is, so that its number cannot be mistaken later.
+    fn process(&self, pid: u32) -> Option<ProcessId> {
+        let pid = i32::try_from(pid).ok()?;
+        Some(ProcessId { pid, start: start_time(pid)?, boot: self.store.boot_id().to_owned() })
+    }
+
+    /// Whether the process that a state names is there.
+    pub(crate) fn is_alive(&self, state: &ContainerState) -> bool {
+        let named = state.process.as_ref().filter(|_| state.status == Status::Running);
+        named.is_some_and(|process| process.boot == self.store.boot_id() && start_time(process.pid) == Some(process.start))
+    }
+}
+
+/// A mount and its root directory.
+pub(crate) struct Tree {
+    pub(crate) root: OwnedFd,
+    pub(crate) dir: Dir,
+}
+
+impl Tree {
+    pub(crate) fn of(mount: Mount) -> Result<Self> {
+        let root = mount.into_fd();
+        let copy = root.try_clone().map_err(|error| Error::because(Kind::System, "open the container's tree", error))?;
+        // The mount's descriptor names the root without having it open.
+        let dir = Dir::from_fd(copy).open_dir(b"")?;
+        Ok(Self { root, dir })
+    }
+}
+
+/// When a process was started, in clock ticks since boot; `None` when it is not there, or is dead and not waited for.
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets, which may hold anything.
+    let mut rest = stat.rsplit_once(") ")?.1.split(' ');
+    match rest.next()? {
+        "Z" | "X" => None,
+        _ => rest.nth(18)?.parse().ok(),
+    }
+}
+
+pub(crate) fn now() -> String {
+    Timestamp::now().to_string()
+}
+
+pub(crate) fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_a_start_and_one_that_is_not_there_has_none() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(start_time(own).unwrap() > 0);
+        assert_eq!(start_time(own), start_time(own));
+        assert_eq!(start_time(i32::MAX), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! What kind of thing an error of a room below is, and what to try: one table per room.
+
+use mica_layer::LayerError;
+use mica_runtime::RuntimeError;
+use mica_store::StoreError;
+use mica_sys::SysError;
+use mica_transport::{ReferenceError, TransportError};
+use mica_union::UnionError;
+
+use crate::error::{Error, Kind};
+
+const FULL: &str = "make room on the disk of the store; `mica system prune` removes what nobody needs";
+
+/// What a refused call anywhere in the chain says of the whole, before the room's own table is asked.
+fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => return Some(Kind::NoSpace),
+                // What a reader of ours wrapped is inside, and not in the chain.
+                _ => {
+                    if let Some(kind) = io.get_ref().and_then(|inner| kind_of_cause(inner)) {
+                        return Some(kind);
+                    }
+                }
+            }
+        }
+        if let Some(sys) = error.downcast_ref::<SysError>() {
+            return kind_of_call(sys);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn kind_of_call(error: &SysError) -> Option<Kind> {
+    if error.is_no_space() {
+        Some(Kind::NoSpace)
+    } else if error.is_denied() {
+        Some(Kind::Denied)
+    } else {
+        None
+    }
+}
+
+fn hinted(error: Error, hint: Option<impl Into<String>>) -> Error {
+    match (error.kind(), hint) {
+        (Kind::NoSpace, _) => error.hinted(FULL),
+        (_, Some(hint)) => error.hinted(hint),
+        (_, None) => error,
+    }
+}
+
+impl From<SysError> for Error {
+    fn from(error: SysError) -> Self {
+        let kind = kind_of_call(&error).unwrap_or(Kind::System);
+        hinted(Self::new(kind, error.to_string()), None::<String>)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            _ if error.is_no_space() => Kind::NoSpace,
+            StoreError::NoStore { .. } | StoreError::NotFound { .. } => Kind::NotFound,
+            StoreError::OtherOwner { .. } => Kind::Denied,
+            StoreError::NotAStore { .. } | StoreError::OtherOwnership { .. } => Kind::Conflict,
+            StoreError::NewerFormat { .. } | StoreError::ReadOnly { .. } => Kind::Unsupported,
+            StoreError::Ambiguous { .. } | StoreError::BadName { .. } => Kind::Usage,
+            StoreError::InUse { .. } | StoreError::NameTaken { .. } => Kind::Conflict,
+            StoreError::WrongDigest { .. }
+            | StoreError::WrongSize { .. }
+            | StoreError::WrongDiffId { .. }
+            | StoreError::Corrupt { .. } => Kind::Corrupt,
+            StoreError::Layer { source, .. } => kind_of_layer(source),
+            StoreError::Sys(source) => kind_of_call(source).unwrap_or(Kind::System),
+            other => kind_of_cause(other).unwrap_or(Kind::System),
+        };
+        let hint = match &error {
+            StoreError::NotAStore { .. } => Some("name an empty or missing directory with --root"),
+            StoreError::OtherOwner { .. } => Some("use a store of your own with --root, or become the user it belongs to"),
+            StoreError::NewerFormat { .. } | StoreError::ReadOnly { .. } => {
+                Some("use the newer mica that wrote it, or another store with --root")
+            }
+            StoreError::Ambiguous { .. } => Some("give more of the ID"),
+            StoreError::NameTaken { .. } => Some("choose another --name, or remove the container that has it"),
+            StoreError::InUse { .. } => Some("remove the containers first, or use --force"),
+            StoreError::Corrupt { .. } => Some("`mica system check --repair` sets aside what is broken; then load it again"),
+            StoreError::WrongDigest { .. } | StoreError::WrongSize { .. } | StoreError::WrongDiffId { .. } => {
+                Some("the archive is damaged: fetch or make it again")
+            }
+            _ => None,
+        };
+        wrap(kind, error, hint)
+    }
+}
+
+/// The error's own message with its sources behind it.
+fn wrap(kind: Kind, error: impl std::error::Error + Send + Sync + 'static, hint: Option<impl Into<String>>) -> Error {
+    hinted(Error::caused(kind, error), hint)
+}
+
+fn kind_of_layer(error: &LayerError) -> Kind {
+    match kind_of_cause(error) {
+        Some(kind) => kind,
+        None => match error {
+            LayerError::Entry { .. } | LayerError::Index { .. } | LayerError::Recon { .. } | LayerError::Compression(_) => {
+                Kind::Corrupt
+            }
+            _ => Kind::System,
+        },
+    }
+}
+
+impl From<LayerError> for Error {
+    fn from(error: LayerError) -> Self {
+        wrap(kind_of_layer(&error), error, None::<String>)
+    }
+}
+
+impl From<TransportError> for Error {
+    fn from(error: TransportError) -> Self {
+        let kind = match kind_of_cause(&error) {
+            Some(kind) => kind,
+            None if error.is_corrupt() => Kind::Corrupt,
+            None => Kind::Usage,
+        };
+        let hint = error.hint();
+        wrap(kind, error, hint)
+    }
+}
+
+impl From<ReferenceError> for Error {
+    fn from(error: ReferenceError) -> Self {
+        wrap(Kind::Usage, error, Some("a reference looks like busybox, quay.io/team/app:1.2 or app@sha256:…"))
+    }
+}
+
+impl From<UnionError> for Error {
+    fn from(error: UnionError) -> Self {
+        let kind = kind_of_cause(&error).unwrap_or(Kind::System);
+        let hint = error.hint();
+        wrap(kind, error, hint)
+    }
+}
+
+impl From<RuntimeError> for Error {
+    fn from(error: RuntimeError) -> Self {
+        let kind = match &error {
+            RuntimeError::NotFound { .. } => Kind::CommandNotFound,
+            RuntimeError::NotExecutable { .. } => Kind::CannotInvoke,
+            RuntimeError::Unsupported { .. } => Kind::Unsupported,
+            other => kind_of_cause(other).unwrap_or(Kind::System),
+        };
+        wrap(kind, error, None::<String>)
+    }
+}

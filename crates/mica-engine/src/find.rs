@@ -1,0 +1,159 @@
+//! What a user means by a word: an image by name or by the beginning of its ID.
+
+use std::collections::BTreeMap;
+
+use mica_core::image::Platform;
+use mica_core::{BlobDigest, ImageId};
+use mica_store::{ImageRecord, NameRecord};
+use mica_transport::Reference;
+
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::manifest::{Index, Manifest};
+
+/// An image and the name by which it was found, where it was by name.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundImage {
+    pub(crate) image: ImageRecord,
+    pub(crate) name: Option<Reference>,
+}
+
+impl Engine {
+    /// The image that `word` names: a reference, an ID or the beginning of one.
+    pub(crate) fn find_image(&self, word: &str) -> Result<FoundImage> {
+        if let Ok(reference) = Reference::parse(word) {
+            if let Some(image) = self.image_by_name(&reference)? {
+                return Ok(FoundImage { image, name: Some(reference) });
+            }
+        }
+        if let Some(image) = self.store.find_image(word)? {
+            return Ok(FoundImage { image, name: None });
+        }
+        Err(self.no_such_image(word)?)
+    }
+
+    fn image_by_name(&self, reference: &Reference) -> Result<Option<ImageRecord>> {
+        let named = self.store.name(&reference.to_string())?;
+        let Some(digest) = named.map(|named| named.target.digest).or_else(|| reference.digest().copied()) else {
+            return Ok(None);
+        };
+        if reference.digest().is_some_and(|pinned| *pinned != digest) {
+            return Ok(None);
+        }
+        self.image_described_by(&digest)
+    }
+
+    /// The image that a manifest describes, or of an index the one that serves this machine, or else the first that is here.
+    fn image_described_by(&self, target: &BlobDigest) -> Result<Option<ImageRecord>> {
+        let Some(bytes) = self.store.blob_bytes(target)? else { return Ok(None) };
+        if let Ok(index) = serde_json::from_slice::<Index>(&bytes) {
+            let mut here = Vec::new();
+            for item in &index.manifests {
+                if let Some(bytes) = self.store.blob_bytes(&item.digest)? {
+                    here.extend(self.image_of_manifest(&bytes)?);
+                }
+            }
+            let host = Platform::host();
+            let best = here.iter().position(|image| image.platform.serves(&host)).unwrap_or(0);
+            return Ok(here.into_iter().nth(best));
+        }
+        self.image_of_manifest(&bytes)
+    }
+
+    fn image_of_manifest(&self, bytes: &[u8]) -> Result<Option<ImageRecord>> {
+        match serde_json::from_slice::<Manifest>(bytes) {
+            Ok(manifest) => Ok(self.store.image(&ImageId::from_sha256(*manifest.config.digest.as_bytes()))?),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The names of each image, sorted.
+    pub(crate) fn names_by_image(&self) -> Result<BTreeMap<ImageId, Vec<NameRecord>>> {
+        // All records are read once: a thousand names must not mean a thousand manifests.
+        let by_manifest: BTreeMap<BlobDigest, ImageId> =
+            self.store.images()?.into_iter().map(|image| (image.manifest.digest, image.id)).collect();
+        let mut names: BTreeMap<ImageId, Vec<NameRecord>> = BTreeMap::new();
+        for name in self.store.names()? {
+            let image = match by_manifest.get(&name.target.digest) {
+                Some(image) => Some(*image),
+                None => self.image_described_by(&name.target.digest)?.map(|image| image.id),
+            };
+            if let Some(image) = image {
+                names.entry(image).or_default().push(name);
+            }
+        }
+        names.values_mut().for_each(|names| names.sort_by(|a, b| a.reference.cmp(&b.reference)));
+        Ok(names)
+    }
+
+    fn no_such_image(&self, word: &str) -> Result<Error> {
+        let error = Error::new(Kind::NotFound, format!("no such image: {word}"));
+        let names = self.store.names()?;
+        let familiar = names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).map(|name| name.familiar());
+        Ok(match nearest(word, familiar) {
+            Some(near) => error.hinted(format!("did you mean {near}?")),
+            None if names.is_empty() => error.hinted("there are none yet: `mica load -i ARCHIVE` or `mica import ROOTFS NAME` brings one in"),
+            None => error.hinted("`mica images` lists those that are here"),
+        })
+    }
+}
+
+/// The candidate that `word` is probably a misspelling of.
+pub(crate) fn nearest(word: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+    let word = word.to_lowercase();
+    let far = |candidate: &str| {
+        let whole = distance(&word, candidate);
+        // A tag that was left out is no misspelling.
+        candidate.rsplit_once(':').map_or(whole, |(name, _)| whole.min(distance(&word, name) + 1))
+    };
+    let limit = (word.chars().count() / 3).clamp(1, 4) + 1;
+    candidates.map(|candidate| (far(&candidate), candidate)).filter(|(far, _)| *far <= limit).min().map(|(_, near)| near)
+}
+
+/// How many letters must be put in, taken out, changed, or swapped with their neighbour.
+fn distance(from: &str, to: &str) -> usize {
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let (mut before, mut last): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=to.len()).collect());
+    for (row, letter) in from.iter().enumerate() {
+        let mut next = vec![row + 1];
+        for (column, other) in to.iter().enumerate() {
+            let at = |line: &[usize], column: usize| line.get(column).copied().unwrap_or(usize::MAX - 1);
+            let change = at(&last, column) + usize::from(letter != other);
+            let mut best = change.min(at(&last, column + 1) + 1).min(at(&next, column) + 1);
+            let swapped = row > 0 && column > 0 && from.get(row - 1) == Some(other) && to.get(column - 1) == Some(letter);
+            if swapped {
+                best = best.min(at(&before, column - 1) + 1);
+            }
+            next.push(best);
+        }
+        before = std::mem::replace(&mut last, next);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_name_finds_its_neighbour() {
+        let names = || ["debian:12", "busybox:latest", "quay.io/team/app:1"].map(str::to_owned).into_iter();
+        for (word, near) in [
+            ("debain:12", Some("debian:12")),
+            ("debian", Some("debian:12")),
+            ("busybx", Some("busybox:latest")),
+            ("quay.io/team/ap:1", Some("quay.io/team/app:1")),
+            ("nginx", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(word, names()).as_deref(), near, "{word}");
+        }
+    }
+
+    #[test]
+    fn distances_count_letters() {
+        for (from, to, far) in [("", "", 0), ("a", "", 1), ("ab", "ba", 1), ("kitten", "sitting", 3), ("abc", "abc", 0)] {
+            assert_eq!((distance(from, to), distance(to, from)), (far, far), "{from} {to}");
+        }
+    }
+}

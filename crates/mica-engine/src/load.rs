@@ -1,0 +1,277 @@
+//! An archive's images come into the store.
+//!
+//! ```text
+//!   archive --(blob)--> tee to a kept blob --> inflate --> unpack, hash, index --> one flush --> image --> name
+//!                       (compressed layers)    side by side, one thread a layer
+//! ```
+//!
+//! Compressed layers are kept as they came, so that what is saved or pushed again has the same digests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mica_core::image::Platform;
+use mica_core::{DiffId, ImageId};
+use mica_layer::Compression;
+use mica_store::{Descriptor, ImageRecord, LayerBatch, Lease, Tee};
+use mica_sys::{Dir, File as DiskFile};
+use mica_transport::{
+    ArchiveForm, ImageSource, OpenOptions, RawManifest, Reference, SNIFF_LEN, SinkLayer, SourceImage, SourceLayer, sniff,
+    synthesize_manifest,
+};
+
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::progress::{Counted, Outcome, Progress, Task};
+
+/// What to load.
+#[derive(Debug)]
+pub struct Load {
+    /// The archive: a file or a pipe, compressed or not.
+    pub input: File,
+    /// Of an image for several platforms, the one to take; this machine's unless given.
+    pub platform: Option<Platform>,
+    /// How many layers are unpacked at a time.
+    pub threads: usize,
+}
+
+/// An image that was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its ID.
+    pub id: ImageId,
+    /// The names it has now.
+    pub names: Vec<Reference>,
+    /// The names that another image had before, and which image.
+    pub taken: Vec<(Reference, ImageId)>,
+}
+
+impl Engine {
+    /// Loads all images of an archive. They come all or not at all, but for layers that others use as well.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the archive; the store is as it was then.
+    pub fn load(&self, load: Load, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+        let lease = self.store.lease()?;
+        let file = self.readable(load.input, &lease, progress)?;
+        let options = OpenOptions { platform: load.platform, ..OpenOptions::default() };
+        let source = mica_transport::open_archive_with(file, options)?;
+        let images = source.images()?;
+        self.take_in(&*source, &images, &lease, load.threads, progress)?;
+        let mut loaded = Vec::with_capacity(images.len());
+        for image in &images {
+            loaded.push(self.record(image, &lease)?);
+        }
+        lease.finish();
+        Ok(loaded)
+    }
+
+    /// A file that can be read from anywhere: the input itself, or a copy of a pipe or of what was compressed.
+    fn readable(&self, input: File, lease: &Lease<'_>, progress: &dyn Progress) -> Result<File> {
+        let reading = |error| Error::because(Kind::System, "read the archive", error);
+        let metadata = input.metadata().map_err(reading)?;
+        if metadata.is_dir() {
+            return Err(Error::new(Kind::Usage, "the archive is a directory").hinted("`mica import DIR` makes an image of a root file system"));
+        }
+        if metadata.is_file() {
+            let mut prefix = Vec::new();
+            let mut reader = &input;
+            Read::by_ref(&mut reader).take(SNIFF_LEN as u64).read_to_end(&mut prefix).map_err(reading)?;
+            std::io::Seek::seek(&mut reader, std::io::SeekFrom::Start(0)).map_err(reading)?;
+            if sniff(&prefix) == ArchiveForm::Tar {
+                return Ok(input);
+            }
+        }
+        let total = metadata.is_file().then_some(metadata.len());
+        let id = progress.begin(&Task { what: "archive".to_owned(), total });
+        let mut spool = spool_file(lease.staging()?)?;
+        let read = mica_transport::spool(Counted { inner: input, progress, id }, &mut spool);
+        progress.finish(id, if read.is_ok() { Outcome::Done } else { Outcome::Failed });
+        read?;
+        spool.flush().map_err(reading)?;
+        Ok(File::from(spool.into_fd()))
+    }
+
+    /// Brings in all layers and documents of `images` that are not here, flushed and sealed.
+    pub(crate) fn take_in(
+        &self,
+        source: &(dyn ImageSource + Send + Sync),
+        images: &[SourceImage],
+        lease: &Lease<'_>,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let layers: BTreeMap<DiffId, &SourceLayer> =
+            images.iter().flat_map(|image| &image.layers).map(|layer| (layer.diff_id, layer)).collect();
+        let wanted: Vec<DiffId> = layers.keys().copied().collect();
+        let batch = self.store.stage_layers(lease, &wanted)?;
+        for image in images {
+            batch.put_blob(&image.config)?;
+            batch.put_blob(&manifest_of(image).bytes)?;
+            if let Some(index) = &image.index {
+                batch.put_blob(&index.bytes)?;
+            }
+        }
+        let work = Work { engine: self, source, batch: &batch, layers: &layers, progress };
+        let mut mine = batch.mine();
+        let made: BTreeSet<DiffId> = mine.iter().copied().collect();
+        wanted.iter().filter(|layer| !made.contains(layer)).for_each(|layer| work.present(layer));
+        loop {
+            work.stage(mine, threads)?;
+            batch.seal()?;
+            mine = batch.take_over()?;
+            if mine.is_empty() {
+                break;
+            }
+        }
+        work.keep_other_compressions(images, &made)?;
+        Ok(batch.seal()?)
+    }
+
+    /// Writes the record and the names of an image whose layers are here.
+    pub(crate) fn record(&self, image: &SourceImage, lease: &Lease<'_>) -> Result<Loaded> {
+        let manifest = manifest_of(image);
+        let descriptor = |raw: &RawManifest| Descriptor::new(&raw.media_type, raw.digest, raw.bytes.len() as u64);
+        let layers = image.layers.iter().map(|layer| layer.diff_id).collect();
+        let mut record = ImageRecord::new(image.id, descriptor(&manifest), image.platform.clone(), layers);
+        record.origin = Some("load".to_owned());
+        self.store.put_image(lease, &record)?;
+        let mut taken = Vec::new();
+        let target = descriptor(image.index.as_ref().unwrap_or(&manifest));
+        for name in &image.names {
+            taken.extend(self.owner_of(name, &image.id)?.map(|owner| (name.clone(), owner)));
+            self.store.set_name(lease, &name.to_string(), &target)?;
+        }
+        Ok(Loaded { id: image.id, names: image.names.clone(), taken })
+    }
+
+    /// The other image that has this name.
+    pub(crate) fn owner_of(&self, name: &Reference, than: &ImageId) -> Result<Option<ImageId>> {
+        match self.find_image(&name.to_string()) {
+            Ok(found) => Ok(Some(found.image.id).filter(|id| id != than && found.name.is_some())),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn manifest_of(image: &SourceImage) -> RawManifest {
+    let plain = |layer: &SourceLayer| SinkLayer {
+        diff_id: layer.diff_id,
+        digest: layer.digest.unwrap_or_else(|| mica_core::BlobDigest::from_sha256(*layer.diff_id.as_bytes())),
+        size: layer.size,
+        media_type: layer.media_type.clone(),
+    };
+    match &image.manifest {
+        Some(manifest) => manifest.clone(),
+        None => synthesize_manifest(&image.config, &image.layers.iter().map(plain).collect::<Vec<_>>()),
+    }
+}
+
+/// A file in staging that is gone with its descriptor.
+fn spool_file(staging: &Dir) -> Result<DiskFile> {
+    match staging.create_unnamed(0o600) {
+        Ok(file) => Ok(file),
+        // Some file systems have no unnamed files; the lease's end removes this one.
+        Err(_) => Ok(staging.create_file(b"archive", 0o600)?),
+    }
+}
+
+struct Work<'a> {
+    engine: &'a Engine,
+    source: &'a (dyn ImageSource + Send + Sync),
+    batch: &'a LayerBatch<'a>,
+    layers: &'a BTreeMap<DiffId, &'a SourceLayer>,
+    progress: &'a dyn Progress,
+}
+
+impl Work<'_> {
+    fn present(&self, layer: &DiffId) {
+        let id = self.progress.begin(&Task { what: format!("layer {}", layer.short()), total: None });
+        self.progress.finish(id, Outcome::Present);
+    }
+
+    /// Stages `layers`, the largest first, several at a time. The first error ends it all.
+    fn stage(&self, layers: Vec<DiffId>, threads: usize) -> Result<()> {
+        let mut layers = layers;
+        layers.sort_by_key(|layer| self.layers.get(layer).map_or(0, |layer| layer.size));
+        let threads = threads.clamp(1, layers.len().max(1));
+        let queue = Mutex::new(layers);
+        let failure = Mutex::new(None);
+        let stopped = AtomicBool::new(false);
+        let next = || {
+            let mut queue = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if stopped.load(Ordering::Relaxed) { None } else { queue.pop() }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(layer) = next() {
+                        if let Err(error) = self.one(&layer) {
+                            stopped.store(true, Ordering::Relaxed);
+                            failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn one(&self, layer: &DiffId) -> Result<()> {
+        let Some(stored) = self.layers.get(layer) else { return Ok(()) };
+        let id = self.progress.begin(&Task { what: format!("layer {}", layer.short()), total: Some(stored.size) });
+        let staged = self.unpack(stored, id);
+        self.progress.finish(id, if staged.is_ok() { Outcome::Done } else { Outcome::Failed });
+        staged.map_err(|error| error.while_(format_args!("layer {}", layer.short())))
+    }
+
+    fn unpack(&self, layer: &SourceLayer, id: crate::progress::TaskId) -> Result<()> {
+        let limits = &self.engine.limits;
+        let body = Counted { inner: self.source.blob(&layer.blob)?, progress: self.progress, id };
+        match layer.digest.filter(|_| layer.compression != Compression::Plain) {
+            // A plain layer needs no second hash: its DiffID is its digest.
+            None => {
+                let mut tar = mica_layer::decoder(body)?;
+                self.batch.stage(&layer.diff_id, &mut tar, limits)?;
+            }
+            Some(digest) => {
+                let mut tee = Tee::new(body, self.batch.blob_writer(&digest, Some(layer.size))?);
+                let staged = mica_layer::decoder(&mut tee)
+                    .map_err(Error::from)
+                    .and_then(|mut tar| Ok(self.batch.stage(&layer.diff_id, &mut tar, limits)?));
+                // Bytes that were damaged on the way are named by their digest: what the damage looks like inside says nothing.
+                match (tee.finish().and_then(|blob| self.batch.keep_blob(blob)), staged) {
+                    (Err(damaged), _) if matches!(damaged, mica_store::StoreError::WrongDigest { .. }) => {
+                        return Err(damaged.into());
+                    }
+                    (_, Err(error)) => return Err(error),
+                    (kept, Ok(_)) => drop(kept?),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A layer that was here may have come in another compression before, or from an archive that had none: what this
+    /// image's manifest names is kept too.
+    fn keep_other_compressions(&self, images: &[SourceImage], made: &BTreeSet<DiffId>) -> Result<()> {
+        for layer in images.iter().flat_map(|image| &image.layers) {
+            let Some(digest) = layer.digest.filter(|_| layer.compression != Compression::Plain) else { continue };
+            if made.contains(&layer.diff_id) && self.layers.get(&layer.diff_id).is_some_and(|one| one.digest == layer.digest)
+                || self.engine.store.has_blob(&digest)?
+            {
+                continue;
+            }
+            let mut blob = self.batch.blob_writer(&digest, Some(layer.size))?;
+            let mut body = self.source.blob(&layer.blob)?;
+            std::io::copy(&mut body, &mut blob)
+                .map_err(|error| Error::because(Kind::System, format!("layer {}", layer.diff_id.short()), error))?;
+            self.batch.keep_blob(blob)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! A container's tree at a path of this machine.
+
+use std::path::{Path, PathBuf};
+
+use mica_sys::Dir;
+use mica_sys::mount::{UnmountFlags, mounts, unmount};
+use mica_union::{Driver, Overlay};
+
+use crate::container::{Base, Known};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+
+impl Engine {
+    /// Mounts a container's tree and gives the path. One that is mounted stays where it is.
+    ///
+    /// # Errors
+    /// No such container; one that runs, whose tree is at `/proc/PID/root`.
+    pub fn mount(&self, word: &str) -> Result<PathBuf> {
+        let known = self.find_container(word)?;
+        if let Base::Machine { .. } = known.settings.base {
+            return Err(Error::new(Kind::Usage, format!("{word} holds the changes of a try, which are no tree"))
+                .hinted(format!("`mica diff {word}` shows them")));
+        }
+        let locked = self.store.lock_container(known.container.id())?;
+        if let Some(path) = self.mounted_at(&known)? {
+            return Ok(path);
+        }
+        let state = self.store.container_state(&known.container)?;
+        if let Some(process) = state.process.as_ref().filter(|_| self.is_alive(&state)) {
+            return Err(Error::new(Kind::Conflict, format!("container {} is running", known.container.record().name))
+                .hinted(format!("its tree is at /proc/{}/root", process.pid)));
+        }
+        let path = self.place(&known);
+        let home = Dir::open(self.store.run_root())?.ensure_dir(b"mounts", 0o700)?;
+        home.ensure_dir(known.container.id().as_str().as_bytes(), 0o700)?;
+        Overlay::default().mount(&self.union_dirs(&known)?)?.attach(&path)?;
+        drop(locked);
+        Ok(path)
+    }
+
+    /// Unmounts what [`Engine::mount`] mounted.
+    ///
+    /// # Errors
+    /// No such container; one that is not mounted, or is in use.
+    pub fn unmount(&self, word: &str) -> Result<()> {
+        let known = self.find_container(word)?;
+        let locked = self.store.lock_container(known.container.id())?;
+        let Some(path) = self.mounted_at(&known)? else {
+            return Err(Error::new(Kind::Conflict, format!("container {} is not mounted", known.container.record().name)));
+        };
+        self.unmount_at(&path, false)?;
+        drop(locked);
+        Ok(())
+    }
+
+    /// All containers that are mounted, by name, and where.
+    ///
+    /// # Errors
+    /// When the mounts of this machine cannot be read.
+    pub fn mounted(&self) -> Result<Vec<(String, PathBuf)>> {
+        let mut mounted = Vec::new();
+        for record in self.store.containers()? {
+            let Some(container) = self.store.container(&record.id)? else { continue };
+            let known = Known::read(container)?;
+            if let Some(path) = self.mounted_at(&known)? {
+                mounted.push((record.name.as_str().to_owned(), path));
+            }
+        }
+        Ok(mounted)
+    }
+
+    fn place(&self, known: &Known) -> PathBuf {
+        self.store.run_root().join("mounts").join(known.container.id().as_str())
+    }
+
+    /// Where a container's tree is mounted, if it is.
+    pub(crate) fn mounted_at(&self, known: &Known) -> Result<Option<PathBuf>> {
+        let path = self.place(known);
+        // Looking at one directory is cheaper than at all mounts, and most containers have none.
+        if std::fs::symlink_metadata(&path).is_err() {
+            return Ok(None);
+        }
+        let mounts = mounts().map_err(|error| Error::because(Kind::System, "read the mounts of this machine", error))?;
+        Ok(mounts.iter().any(|mount| mount.target == path).then_some(path))
+    }
+
+    pub(crate) fn unmount_at(&self, path: &Path, detach: bool) -> Result<()> {
+        let flags = if detach { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+        unmount(path, flags | UnmountFlags::NOFOLLOW).map_err(|error| match error.errno() {
+            mica_sys::Errno::BUSY => Error::from(error).hinted("some process has a file in it open, or its working directory there"),
+            _ => Error::from(error),
+        })?;
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+            Dir::open(parent)?.rmdir(name.as_encoded_bytes())?;
+        }
+        Ok(())
+    }
+}

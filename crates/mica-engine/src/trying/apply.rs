@@ -1,0 +1,101 @@
+//! The changes of a kept `try` come onto the machine.
+
+use std::path::PathBuf;
+
+use mica_core::{Change, ChangeKind, RelPath};
+use mica_layer::{Apply, Marks, apply_onto};
+use mica_sys::Dir;
+use mica_sys::mount::{Mount, Reach};
+
+use crate::container::{Base, Known, Tree, View};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+
+/// What applying would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyPlan {
+    /// All changes.
+    pub changes: Vec<Change>,
+    /// Those of their paths that changed on the machine since the try began.
+    pub changed_since: Vec<RelPath>,
+}
+
+/// What was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// How many paths were made, changed or removed.
+    pub changes: u64,
+}
+
+impl Engine {
+    /// Says what applying the kept try `word` would do.
+    ///
+    /// # Errors
+    /// No such try.
+    pub fn plan_apply(&self, word: &str) -> Result<ApplyPlan> {
+        let (known, views) = self.kept_try(word)?;
+        let changes = self.diff_views(&known, &views)?;
+        let made = known.container.record().created.parse::<jiff::Timestamp>();
+        let made = made.map_err(|error| Error::because(Kind::Corrupt, "the record of the try has no time", error))?;
+        let mut changed_since = Vec::new();
+        for change in changes.iter().filter(|change| change.kind != ChangeKind::Added || is_there(&change.path)) {
+            if changed_after(&change.path, made.as_second()) {
+                changed_since.push(change.path.clone());
+            }
+        }
+        Ok(ApplyPlan { changes, changed_since })
+    }
+
+    /// Brings the changes of the kept try `word` onto the machine. The try stays kept.
+    ///
+    /// # Errors
+    /// A file system of the try that is not mounted any more, before anything is touched; a change that is refused,
+    /// with what had been applied until then in the message.
+    pub fn apply(&self, word: &str) -> Result<Applied> {
+        let (known, views) = self.kept_try(word)?;
+        let mut work: Vec<(PathBuf, Dir, Dir)> = Vec::new();
+        for view in &views {
+            let Some(upper) = self.upper_of(&known, view)? else { continue };
+            if upper.read_dir()?.is_empty() {
+                continue;
+            }
+            // One mount alone: nothing that is mounted below must be written through.
+            let target = Tree::of(Mount::clone_of(&view.target, Reach::One)?)?;
+            work.push((view.target.clone(), upper, target.dir));
+        }
+        let mut applied = Applied::default();
+        for (path, upper, target) in &work {
+            let done = apply_onto(upper, &Apply { marks: Marks::Trusted, ..Apply::default() }, target, &mut |_| {});
+            let done = done.map_err(|error| Error::from(error).while_(format_args!("apply to {}", path.display())))?;
+            applied.changes += done.changes;
+        }
+        Ok(applied)
+    }
+
+    fn kept_try(&self, word: &str) -> Result<(Known, Vec<View>)> {
+        let known = self.find_container(word)?;
+        match &known.settings.base {
+            Base::Machine { views } => {
+                let views = views.clone();
+                Ok((known, views))
+            }
+            _ => Err(Error::new(Kind::Usage, format!("{word} is a container, not a kept try"))
+                .hinted(format!("`mica commit {word}` makes an image of its changes"))),
+        }
+    }
+}
+
+fn on_disk(path: &RelPath) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    PathBuf::from("/").join(std::ffi::OsStr::from_bytes(path.as_bytes()))
+}
+
+fn is_there(path: &RelPath) -> bool {
+    std::fs::symlink_metadata(on_disk(path)).is_ok()
+}
+
+/// Whether a file's content or attributes changed after a moment; a directory changes with every name in it and is not asked.
+fn changed_after(path: &RelPath, seconds: i64) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::symlink_metadata(on_disk(path)).is_ok_and(|metadata| !metadata.is_dir() && metadata.ctime() > seconds)
+}
