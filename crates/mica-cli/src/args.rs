@@ -10,7 +10,8 @@ mod system;
 mod trying;
 
 pub(crate) use containers::{
-    CommitArgs, CreateArgs, DiffArgs, ExportArgs, MountArgs, ProcessArgs, PsArgs, RmArgs, RunArgs, StartArgs, UmountArgs,
+    CommitArgs, CreateArgs, DiffArgs, ExportArgs, MountArgs, ProcessArgs, PsArgs, RmArgs, RunArgs, StartArgs,
+    UmountArgs,
 };
 pub(crate) use images::{
     ArchiveForm, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LayersArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs,
@@ -42,10 +43,24 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
     /// Where images, layers and containers are kept.
-    #[arg(long, global = true, value_name = "DIR", env = "MICA_ROOT", default_value = "/var/lib/mica", help_heading = "Store")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "MICA_ROOT",
+        default_value = "/var/lib/mica",
+        help_heading = "Store"
+    )]
     pub(crate) root: PathBuf,
     /// Where what does not outlive a boot is kept.
-    #[arg(long, global = true, value_name = "DIR", env = "MICA_RUN_ROOT", default_value = "/run/mica", help_heading = "Store")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "MICA_RUN_ROOT",
+        default_value = "/run/mica",
+        help_heading = "Store"
+    )]
     pub(crate) run_root: PathBuf,
 }
 

@@ -142,7 +142,9 @@ fn text(words: Vec<OsString>) -> Result<Vec<String>> {
 /// Asks before something that cannot be undone; no answer is a no.
 fn confirmed(question: &str) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        return Err(Error::new(Kind::Usage, "there is no terminal to ask on").hinted("say yes beforehand: --yes, or --force of prune").into());
+        return Err(Error::new(Kind::Usage, "there is no terminal to ask on")
+            .hinted("say yes beforehand: --yes, or --force of prune")
+            .into());
     }
     let mut stderr = io::stderr().lock();
     write!(stderr, "{question} [y/N] ")?;

@@ -11,7 +11,8 @@ use crate::error::{Error, Kind, Result};
 
 mod words;
 
-const KNOWN: &str = "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR are";
+const KNOWN: &str =
+    "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR are";
 
 /// Applies `instructions` in order.
 ///
@@ -20,7 +21,8 @@ const KNOWN: &str = "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, 
 pub fn apply(config: &mut ContainerConfig, instructions: &[String]) -> Result<()> {
     let mut command_set = false;
     for instruction in instructions {
-        one(config, instruction, &mut command_set).map_err(|error| error.while_(format_args!("change {instruction:?}")))?;
+        one(config, instruction, &mut command_set)
+            .map_err(|error| error.while_(format_args!("change {instruction:?}")))?;
     }
     Ok(())
 }
@@ -37,7 +39,10 @@ fn one(config: &mut ContainerConfig, instruction: &str, command_set: &mut bool) 
     }
     let env = config.env.clone();
     let lookup = |name: &str| {
-        env.iter().filter_map(|item| item.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        env.iter()
+            .filter_map(|item| item.split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
     };
     match verb.as_str() {
         "CMD" => {
@@ -169,7 +174,9 @@ fn signal(text: &str) -> Result<String> {
                          TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS ";
     let real_time = |at: &str| {
         let offset = name.strip_prefix(at);
-        offset.is_some_and(|rest| rest.is_empty() || rest.strip_prefix(['+', '-']).is_some_and(|n| n.parse::<u8>().is_ok()))
+        offset.is_some_and(|rest| {
+            rest.is_empty() || rest.strip_prefix(['+', '-']).is_some_and(|n| n.parse::<u8>().is_ok())
+        })
     };
     if number || NAMES.contains(&format!(" {name} ")) || real_time("RTMIN") || real_time("RTMAX") {
         return Ok(text.to_owned());
@@ -183,7 +190,8 @@ fn healthcheck(text: &str) -> Result<Healthcheck> {
     while let Some(option) = rest.strip_prefix("--") {
         let (option, after) = option.split_once(char::is_whitespace).unwrap_or((option, ""));
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let wrong = || Error::new(Kind::Usage, format!("--{option} is not understood")).hinted("--interval=30s, --retries=3");
+        let wrong =
+            || Error::new(Kind::Usage, format!("--{option} is not understood")).hinted("--interval=30s, --retries=3");
         match name {
             "interval" => check.interval = nanoseconds(value).ok_or_else(wrong)?,
             "timeout" => check.timeout = nanoseconds(value).ok_or_else(wrong)?,

@@ -1,8 +1,8 @@
 //! A container's upper becomes the next layer of an image.
 
 use jiff::Timestamp;
-use mica_core::image::{ContainerConfig, History, ImageConfig, Platform, RootFs};
 use mica_core::ImageId;
+use mica_core::image::{ContainerConfig, History, ImageConfig, Platform, RootFs};
 use mica_layer::{Marks, Pack};
 use mica_sys::Dir;
 use mica_transport::{Reference, SinkLayer};
@@ -49,18 +49,33 @@ impl Engine {
         let layer = match &known.settings.base {
             Base::Machine { views } => {
                 if views.len() > 1 {
-                    return Err(Error::new(Kind::Unsupported, format!(
-                        "{} changed files on several file systems of this machine, which are not one layer", commit.container
-                    )).hinted("`mica apply` brings them onto the machine"));
+                    return Err(Error::new(
+                        Kind::Unsupported,
+                        format!(
+                            "{} changed files on several file systems of this machine, which are not one layer",
+                            commit.container
+                        ),
+                    )
+                    .hinted("`mica apply` brings them onto the machine"));
                 }
-                self.stage_packed(&Dir::open(&known.container.upper())?, &Pack { marks: Marks::Trusted, root: None }, &batch, |tar| tar)?
+                self.stage_packed(
+                    &Dir::open(&known.container.upper())?,
+                    &Pack { marks: Marks::Trusted, root: None },
+                    &batch,
+                    |tar| tar,
+                )?
             }
             _ => {
                 let root = match known.image_layers() {
                     [] => None,
                     layers => Some(self.store.lowers(layers)?.root),
                 };
-                self.stage_packed(&Dir::open(&known.container.upper())?, &Pack { marks: Marks::Trusted, root }, &batch, |tar| tar)?
+                self.stage_packed(
+                    &Dir::open(&known.container.upper())?,
+                    &Pack { marks: Marks::Trusted, root },
+                    &batch,
+                    |tar| tar,
+                )?
             }
         };
         let now = Timestamp::now();
@@ -110,7 +125,10 @@ impl Engine {
         let (_, config) = config_of(&self.store, &image.id)?;
         let (_, manifest) = manifest_of(&self.store, &image)?;
         if manifest.layers.len() != image.layers.len() {
-            return Err(Error::new(Kind::Corrupt, format!("image {}: its manifest and its config disagree on its layers", image.id.short())));
+            return Err(Error::new(
+                Kind::Corrupt,
+                format!("image {}: its manifest and its config disagree on its layers", image.id.short()),
+            ));
         }
         let layer = |(diff_id, described): (&mica_core::DiffId, mica_store::Descriptor)| SinkLayer {
             diff_id: *diff_id,
@@ -137,8 +155,11 @@ impl Engine {
             (Some(path), _) => Dir::open(&path)?,
             (None, Some(process)) if self.is_alive(&state) => {
                 // Its own mounts lie over the tree there; the upper must not be mounted twice.
-                return Err(Error::new(Kind::Conflict, format!("container {} is running", known.container.record().name))
-                    .hinted(format!("export it when it has ended, or read /proc/{}/root", process.pid)));
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!("container {} is running", known.container.record().name),
+                )
+                .hinted(format!("export it when it has ended, or read /proc/{}/root", process.pid)));
             }
             (None, _) => Overlay::default().mount(&self.union_dirs(&known)?)?.dir()?,
         };

@@ -24,9 +24,9 @@ mod start;
 mod surroundings;
 
 pub use list::{ContainerSummary, Life};
-pub use start::Ended;
 pub(crate) use names::with_free_name;
 pub(crate) use spec::bind;
+pub use start::Ended;
 pub(crate) use start::{Tree, host_name};
 pub(crate) use surroundings::host_file;
 
@@ -272,7 +272,8 @@ impl Engine {
 }
 
 pub(crate) fn settings_value(settings: &Settings) -> Result<serde_json::Value> {
-    serde_json::to_value(settings).map_err(|error| Error::because(Kind::System, "write the container's settings", error))
+    serde_json::to_value(settings)
+        .map_err(|error| Error::because(Kind::System, "write the container's settings", error))
 }
 
 /// The absolute path of a live directory, and what its root looks like.
@@ -298,7 +299,11 @@ fn check_hostname(name: &str) -> Result<()> {
     let fits = (1..=63).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
         && !name.starts_with('-');
-    if fits { Ok(()) } else { Err(Error::new(Kind::Usage, format!("{name:?} is no host name: 1 to 63 of a-z A-Z 0-9 . -"))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::new(Kind::Usage, format!("{name:?} is no host name: 1 to 63 of a-z A-Z 0-9 . -")))
+    }
 }
 
 #[cfg(test)]

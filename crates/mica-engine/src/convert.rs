@@ -79,14 +79,18 @@ impl From<StoreError> for Error {
         };
         let hint = match &error {
             StoreError::NotAStore { .. } => Some("name an empty or missing directory with --root"),
-            StoreError::OtherOwner { .. } => Some("use a store of your own with --root, or become the user it belongs to"),
+            StoreError::OtherOwner { .. } => {
+                Some("use a store of your own with --root, or become the user it belongs to")
+            }
             StoreError::NewerFormat { .. } | StoreError::ReadOnly { .. } => {
                 Some("use the newer mica that wrote it, or another store with --root")
             }
             StoreError::Ambiguous { .. } => Some("give more of the ID"),
             StoreError::NameTaken { .. } => Some("choose another --name, or remove the container that has it"),
             StoreError::InUse { .. } => Some("remove the containers first, or use --force"),
-            StoreError::Corrupt { .. } => Some("`mica system check --repair` sets aside what is broken; then load it again"),
+            StoreError::Corrupt { .. } => {
+                Some("`mica system check --repair` sets aside what is broken; then load it again")
+            }
             StoreError::WrongDigest { .. } | StoreError::WrongSize { .. } | StoreError::WrongDiffId { .. } => {
                 Some("the archive is damaged: fetch or make it again")
             }
@@ -105,9 +109,10 @@ fn kind_of_layer(error: &LayerError) -> Kind {
     match kind_of_cause(error) {
         Some(kind) => kind,
         None => match error {
-            LayerError::Entry { .. } | LayerError::Index { .. } | LayerError::Recon { .. } | LayerError::Compression(_) => {
-                Kind::Corrupt
-            }
+            LayerError::Entry { .. }
+            | LayerError::Index { .. }
+            | LayerError::Recon { .. }
+            | LayerError::Compression(_) => Kind::Corrupt,
             _ => Kind::System,
         },
     }

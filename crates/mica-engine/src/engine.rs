@@ -30,8 +30,11 @@ impl Engine {
     /// [`Kind::Denied`] for anyone but root; whatever keeps the store from being opened.
     pub fn open(options: &EngineOptions) -> Result<Self> {
         if mica_sys::process::effective_uid() != 0 {
-            return Err(Error::new(Kind::Denied, "mica needs root: this version works without it neither on stores nor on views")
-                .hinted("run it with sudo, or as root in a container or a virtual machine"));
+            return Err(Error::new(
+                Kind::Denied,
+                "mica needs root: this version works without it neither on stores nor on views",
+            )
+            .hinted("run it with sudo, or as root in a container or a virtual machine"));
         }
         let store = Store::open(&StoreOptions::new(&options.root, &options.run_root))
             .map_err(|error| Error::from(error).while_(format_args!("open the store {:?}", options.root)))?;

@@ -74,7 +74,11 @@ impl Error {
 
     /// An error that `source` caused; `message` says what was attempted on what.
     #[must_use]
-    pub fn because(kind: Kind, message: impl Into<String>, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+    pub fn because(
+        kind: Kind,
+        message: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
         Self { kind, message: message.into(), hint: None, source: Some(Box::new(source)) }
     }
 

@@ -89,10 +89,13 @@ impl Engine {
     fn no_such_image(&self, word: &str) -> Result<Error> {
         let error = Error::new(Kind::NotFound, format!("no such image: {word}"));
         let names = self.store.names()?;
-        let familiar = names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).map(|name| name.familiar());
+        let familiar =
+            names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).map(|name| name.familiar());
         Ok(match nearest(word, familiar) {
             Some(near) => error.hinted(format!("did you mean {near}?")),
-            None if names.is_empty() => error.hinted("there are none yet: `mica load -i ARCHIVE` or `mica import ROOTFS NAME` brings one in"),
+            None if names.is_empty() => {
+                error.hinted("there are none yet: `mica load -i ARCHIVE` or `mica import ROOTFS NAME` brings one in")
+            }
             None => error.hinted("`mica images` lists those that are here"),
         })
     }
@@ -107,7 +110,11 @@ pub(crate) fn nearest(word: &str, candidates: impl Iterator<Item = String>) -> O
         candidate.rsplit_once(':').map_or(whole, |(name, _)| whole.min(distance(&word, name) + 1))
     };
     let limit = (word.chars().count() / 3).clamp(1, 4) + 1;
-    candidates.map(|candidate| (far(&candidate), candidate)).filter(|(far, _)| *far <= limit).min().map(|(_, near)| near)
+    candidates
+        .map(|candidate| (far(&candidate), candidate))
+        .filter(|(far, _)| *far <= limit)
+        .min()
+        .map(|(_, near)| near)
 }
 
 /// How many letters must be put in, taken out, changed, or swapped with their neighbour.
@@ -120,7 +127,8 @@ fn distance(from: &str, to: &str) -> usize {
             let at = |line: &[usize], column: usize| line.get(column).copied().unwrap_or(usize::MAX - 1);
             let change = at(&last, column) + usize::from(letter != other);
             let mut best = change.min(at(&last, column + 1) + 1).min(at(&next, column) + 1);
-            let swapped = row > 0 && column > 0 && from.get(row - 1) == Some(other) && to.get(column - 1) == Some(letter);
+            let swapped =
+                row > 0 && column > 0 && from.get(row - 1) == Some(other) && to.get(column - 1) == Some(letter);
             if swapped {
                 best = best.min(at(&before, column - 1) + 1);
             }
@@ -152,7 +160,8 @@ mod tests {
 
     #[test]
     fn distances_count_letters() {
-        for (from, to, far) in [("", "", 0), ("a", "", 1), ("ab", "ba", 1), ("kitten", "sitting", 3), ("abc", "abc", 0)] {
+        for (from, to, far) in [("", "", 0), ("a", "", 1), ("ab", "ba", 1), ("kitten", "sitting", 3), ("abc", "abc", 0)]
+        {
             assert_eq!((distance(from, to), distance(to, from)), (far, far), "{from} {to}");
         }
     }

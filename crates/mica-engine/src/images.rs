@@ -65,7 +65,8 @@ impl Engine {
         let mut summaries = Vec::new();
         for image in self.store.images()? {
             let names = names.remove(&image.id).unwrap_or_default();
-            let names: Vec<Reference> = names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).collect();
+            let names: Vec<Reference> =
+                names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).collect();
             let mut summary = self.summary(&image)?;
             summary.names = match only {
                 Some(only) => names.into_iter().filter(|name| is_called(name, only)).collect(),
@@ -105,7 +106,8 @@ impl Engine {
     /// No such image.
     pub fn tag(&self, image: &str, name: &Reference) -> Result<()> {
         if name.digest().is_some() {
-            return Err(Error::new(Kind::Usage, format!("{name} has a digest, which nobody can choose")).hinted("a name has a tag: NAME:TAG"));
+            return Err(Error::new(Kind::Usage, format!("{name} has a digest, which nobody can choose"))
+                .hinted("a name has a tag: NAME:TAG"));
         }
         let lease = self.store.lease()?;
         let found = self.find_image(image)?;
@@ -127,7 +129,8 @@ impl Engine {
         let found = self.find_image(word)?;
         let id = found.image.id;
         let names = self.names_by_image()?.remove(&id).unwrap_or_default();
-        let mut going: Vec<Reference> = names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).collect();
+        let mut going: Vec<Reference> =
+            names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).collect();
         let by_name = found.name.filter(|name| going.contains(name));
         let mut removed = Vec::new();
         if let Some(name) = by_name.filter(|_| going.len() > 1) {
@@ -136,8 +139,11 @@ impl Engine {
         }
         if going.len() > 1 && !force {
             let list: Vec<String> = going.iter().map(Reference::familiar).collect();
-            return Err(Error::new(Kind::Conflict, format!("image {} has several names: {}", id.short(), list.join(", ")))
-                .hinted("remove them one at a time, or all with --force"));
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("image {} has several names: {}", id.short(), list.join(", ")),
+            )
+            .hinted("remove them one at a time, or all with --force"));
         }
         // The record first: it says whether somebody uses the image, and a name without an image is found by `check`.
         self.store.remove_image(&id, if force { OnUse::Remove } else { OnUse::Refuse })?;

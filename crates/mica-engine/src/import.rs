@@ -119,7 +119,9 @@ impl Engine {
             let packing = scope.spawn(move || {
                 let mut out = std::io::BufWriter::with_capacity(64 << 10, writer);
                 let packed = mica_layer::pack(dir, pack, &mut out);
-                packed.and_then(|packed| std::io::Write::flush(&mut out).map_err(mica_layer::LayerError::Write).map(|()| packed))
+                packed.and_then(|packed| {
+                    std::io::Write::flush(&mut out).map_err(mica_layer::LayerError::Write).map(|()| packed)
+                })
             });
             let mut tar = through(reader);
             let staged = self.stage_tar(&mut tar, batch);
@@ -130,7 +132,9 @@ impl Engine {
                 (Ok(packed), Ok(layer)) if packed.diff_id == layer.diff_id => Ok(layer),
                 (Ok(_), Ok(_)) => Err(Error::new(Kind::Corrupt, "the packed layer was read back with other content")),
                 // A packer that stopped cut the tar short: its error is the cause, unless the other side closed the pipe.
-                (Err(mica_layer::LayerError::Write(_) | mica_layer::LayerError::TarWrite(_)), Err(staged)) => Err(staged),
+                (Err(mica_layer::LayerError::Write(_) | mica_layer::LayerError::TarWrite(_)), Err(staged)) => {
+                    Err(staged)
+                }
                 (Err(packed), _) => Err(packed.into()),
                 (Ok(_), Err(staged)) => Err(staged),
             }
@@ -139,7 +143,8 @@ impl Engine {
 
     /// Flushes and seals the batch with the image's config and manifest, once, and writes its record and name.
     pub(crate) fn put_new_image(&self, image: &NewImage, batch: &LayerBatch<'_>, lease: &Lease<'_>) -> Result<ImageId> {
-        let config = image.config.to_bytes().map_err(|error| Error::because(Kind::System, "write the config", error))?;
+        let config =
+            image.config.to_bytes().map_err(|error| Error::because(Kind::System, "write the config", error))?;
         let manifest: RawManifest = synthesize_manifest(&config, &image.layers);
         batch.put_blob(&config)?;
         batch.put_blob(&manifest.bytes)?;

@@ -19,8 +19,8 @@ use mica_layer::Compression;
 use mica_store::{Descriptor, ImageRecord, LayerBatch, Lease, Tee};
 use mica_sys::{Dir, File as DiskFile};
 use mica_transport::{
-    ArchiveForm, ImageSource, OpenOptions, RawManifest, Reference, SNIFF_LEN, SinkLayer, SourceImage, SourceLayer, sniff,
-    synthesize_manifest,
+    ArchiveForm, ImageSource, OpenOptions, RawManifest, Reference, SNIFF_LEN, SinkLayer, SourceImage, SourceLayer,
+    sniff, synthesize_manifest,
 };
 
 use crate::engine::Engine;
@@ -74,7 +74,8 @@ impl Engine {
         let reading = |error| Error::because(Kind::System, "read the archive", error);
         let metadata = input.metadata().map_err(reading)?;
         if metadata.is_dir() {
-            return Err(Error::new(Kind::Usage, "the archive is a directory").hinted("`mica import DIR` makes an image of a root file system"));
+            return Err(Error::new(Kind::Usage, "the archive is a directory")
+                .hinted("`mica import DIR` makes an image of a root file system"));
         }
         if metadata.is_file() {
             let mut prefix = Vec::new();
@@ -261,7 +262,8 @@ impl Work<'_> {
     fn keep_other_compressions(&self, images: &[SourceImage], made: &BTreeSet<DiffId>) -> Result<()> {
         for layer in images.iter().flat_map(|image| &image.layers) {
             let Some(digest) = layer.digest.filter(|_| layer.compression != Compression::Plain) else { continue };
-            if made.contains(&layer.diff_id) && self.layers.get(&layer.diff_id).is_some_and(|one| one.digest == layer.digest)
+            if made.contains(&layer.diff_id)
+                && self.layers.get(&layer.diff_id).is_some_and(|one| one.digest == layer.digest)
                 || self.engine.store.has_blob(&digest)?
             {
                 continue;

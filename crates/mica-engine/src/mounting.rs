@@ -46,7 +46,10 @@ impl Engine {
         let known = self.find_container(word)?;
         let locked = self.store.lock_container(known.container.id())?;
         let Some(path) = self.mounted_at(&known)? else {
-            return Err(Error::new(Kind::Conflict, format!("container {} is not mounted", known.container.record().name)));
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("container {} is not mounted", known.container.record().name),
+            ));
         };
         self.unmount_at(&path, false)?;
         drop(locked);
@@ -80,14 +83,17 @@ impl Engine {
         if std::fs::symlink_metadata(&path).is_err() {
             return Ok(None);
         }
-        let mounts = mounts().map_err(|error| Error::because(Kind::System, "read the mounts of this machine", error))?;
+        let mounts =
+            mounts().map_err(|error| Error::because(Kind::System, "read the mounts of this machine", error))?;
         Ok(mounts.iter().any(|mount| mount.target == path).then_some(path))
     }
 
     pub(crate) fn unmount_at(&self, path: &Path, detach: bool) -> Result<()> {
         let flags = if detach { UnmountFlags::DETACH } else { UnmountFlags::empty() };
         unmount(path, flags | UnmountFlags::NOFOLLOW).map_err(|error| match error.errno() {
-            mica_sys::Errno::BUSY => Error::from(error).hinted("some process has a file in it open, or its working directory there"),
+            mica_sys::Errno::BUSY => {
+                Error::from(error).hinted("some process has a file in it open, or its working directory there")
+            }
             _ => Error::from(error),
         })?;
         if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {

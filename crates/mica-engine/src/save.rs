@@ -84,7 +84,10 @@ impl Engine {
         let (config, _) = config_of(&self.store, &image.id)?;
         let (bytes, manifest) = manifest_of(&self.store, image)?;
         if manifest.layers.len() != image.layers.len() {
-            return Err(Error::new(Kind::Corrupt, format!("image {}: its manifest and its config disagree on its layers", image.id.short())));
+            return Err(Error::new(
+                Kind::Corrupt,
+                format!("image {}: its manifest and its config disagree on its layers", image.id.short()),
+            ));
         }
         let mut layers = Vec::with_capacity(image.layers.len());
         let mut lost = 0;
@@ -116,7 +119,13 @@ impl Engine {
             (LayerForm::Any, 0) => RawManifest::new(bytes, &image.manifest.media_type),
             _ => synthesize_manifest(&config, &layers),
         };
-        sink.put_image(&SinkImage { names: &saved.names, manifest: &manifest, index: None, config: &config, layers: &layers })?;
+        sink.put_image(&SinkImage {
+            names: &saved.names,
+            manifest: &manifest,
+            index: None,
+            config: &config,
+            layers: &layers,
+        })?;
         Ok(())
     }
 

@@ -25,8 +25,8 @@ use crate::error::{Error, Kind, Result};
 mod apply;
 mod machine;
 
-pub use apply::{Applied, ApplyPlan};
 pub(crate) use crate::container::View;
+pub use apply::{Applied, ApplyPlan};
 
 /// What to try.
 #[derive(Debug, Clone)]
@@ -202,7 +202,8 @@ impl Engine {
         let root = root.ok_or_else(|| Error::new(Kind::System, "this machine shows no /"))?;
         let tree = Tree::of(root)?;
         for path in &asked.share {
-            let path = std::path::absolute(path).map_err(|error| Error::because(Kind::Usage, format!("share {path:?}"), error))?;
+            let path = std::path::absolute(path)
+                .map_err(|error| Error::because(Kind::Usage, format!("share {path:?}"), error))?;
             let mount = DetachedMount::clone_of(&path, Reach::Tree)
                 .map_err(|error| Error::from(error).while_(format_args!("share {path:?}")))?;
             extra_mounts.push((mount.into_fd(), path.clone()));

@@ -115,8 +115,10 @@ pub(crate) struct DiffArgs {
 ///
 /// The new layer goes on top of the container's image, whose layers stay as they are.
 #[derive(Debug, Args)]
-#[command(after_help = "Changes that --change takes: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, \
-                        USER, VOLUME, WORKDIR.\n\nExample:\n  mica commit -c 'CMD [\"nginx\"]' -c 'ENV LANG=C.UTF-8' -m 'with nginx' web mysite:1")]
+#[command(
+    after_help = "Changes that --change takes: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, \
+                        USER, VOLUME, WORKDIR.\n\nExample:\n  mica commit -c 'CMD [\"nginx\"]' -c 'ENV LANG=C.UTF-8' -m 'with nginx' web mysite:1"
+)]
 pub(crate) struct CommitArgs {
     /// What the image is, for its history.
     #[arg(short, long, value_name = "TEXT")]

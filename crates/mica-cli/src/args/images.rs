@@ -48,7 +48,9 @@ pub(crate) enum ArchiveForm {
 ///
 /// An OCI archive holds the manifest and the compressed layers byte for byte as they were loaded, where the store kept them.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  mica save -o mysite.tar mysite:1\n  mica save --format oci-archive mysite:1 | ssh host podman load")]
+#[command(
+    after_help = "Examples:\n  mica save -o mysite.tar mysite:1\n  mica save --format oci-archive mysite:1 | ssh host podman load"
+)]
 pub(crate) struct SaveArgs {
     /// Write to this file instead of standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -66,7 +68,9 @@ pub(crate) struct SaveArgs {
 
 /// Make an image of one layer from a tar or a directory, and print its ID.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  mmdebstrap --variant=minbase bookworm - | mica import - debian:12\n  mica import -c 'CMD [\"/bin/sh\"]' ./rootfs tiny")]
+#[command(
+    after_help = "Examples:\n  mmdebstrap --variant=minbase bookworm - | mica import - debian:12\n  mica import -c 'CMD [\"/bin/sh\"]' ./rootfs tiny"
+)]
 pub(crate) struct ImportArgs {
     /// Change the image's config by a Dockerfile instruction. May be given several times.
     #[arg(short, long, value_name = "INSTRUCTION")]

@@ -14,11 +14,9 @@ use super::NetworkArg;
 /// What stays real: the network, devices that the command may open, what --share names, and whatever a program does through
 /// a service that runs outside the view. /run and mica's own store are masked; name resolution keeps working.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  mica try -- apt-get install -y nginx\n  mica try --keep wild -- make install\n  \
+#[command(after_help = "Examples:\n  mica try -- apt-get install -y nginx\n  mica try --keep wild -- make install\n  \
                         mica diff wild        what it changed\n  mica apply wild       do it for real, after a question\n  \
-                        mica rm wild          forget it"
-)]
+                        mica rm wild          forget it")]
 pub(crate) struct TryArgs {
     /// Keep the changes under this name.
     #[arg(long, value_name = "NAME")]

@@ -112,13 +112,8 @@ pub(super) fn diff(engine: &Engine, args: &DiffArgs) -> Result<ExitCode> {
 
 pub(super) fn commit(engine: &Engine, args: CommitArgs) -> Result<ExitCode> {
     let name = args.reference.as_deref().map(Reference::parse).transpose().map_err(Error::from)?;
-    let commit = Commit {
-        container: args.container,
-        name,
-        message: args.message,
-        author: args.author,
-        changes: args.change,
-    };
+    let commit =
+        Commit { container: args.container, name, message: args.message, author: args.author, changes: args.change };
     let id = engine.commit(&commit, &*progress::on_stderr(args.quiet))?;
     line(&id.to_string())?;
     Ok(ExitCode::SUCCESS)
@@ -132,7 +127,9 @@ pub(super) fn write_out(
     let Some(path) = path else {
         let mut stdout = io::stdout().lock();
         if stdout.is_terminal() {
-            return Err(Error::new(Kind::Usage, "an archive is not written to a terminal").hinted("name a file with -o, or use a pipe").into());
+            return Err(Error::new(Kind::Usage, "an archive is not written to a terminal")
+                .hinted("name a file with -o, or use a pipe")
+                .into());
         }
         let mut out = io::BufWriter::with_capacity(256 << 10, &mut stdout);
         write(&mut out)?;
@@ -147,7 +144,8 @@ pub(super) fn write_out(
         write(&mut out)?;
         return out.flush().with_context(attempt);
     }
-    let mut name = path.file_name().ok_or_else(|| Error::new(Kind::Usage, format!("{path:?} names no file")))?.to_owned();
+    let mut name =
+        path.file_name().ok_or_else(|| Error::new(Kind::Usage, format!("{path:?} names no file")))?.to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
     let written = File::create(&part).with_context(attempt).and_then(|file| {

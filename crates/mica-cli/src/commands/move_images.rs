@@ -17,7 +17,9 @@ use crate::failure::say;
 use crate::output::progress;
 
 fn platform(text: Option<&str>) -> Result<Option<Platform>> {
-    let parse = |text: &str| text.parse().map_err(|error: mica_core::image::PlatformError| Error::new(Kind::Usage, error.to_string()));
+    let parse = |text: &str| {
+        text.parse().map_err(|error: mica_core::image::PlatformError| Error::new(Kind::Usage, error.to_string()))
+    };
     Ok(text.map(parse).transpose()?)
 }
 
@@ -85,7 +87,8 @@ pub(super) fn import(engine: &Engine, args: ImportArgs) -> Result<ExitCode> {
         name: args.reference.as_deref().map(Reference::parse).transpose().map_err(Error::from)?,
     };
     let progress = progress::on_stderr(args.quiet);
-    let id = engine.import(import, &*progress).map_err(|error| error.while_(format_args!("import {:?}", args.source)))?;
+    let id =
+        engine.import(import, &*progress).map_err(|error| error.while_(format_args!("import {:?}", args.source)))?;
     drop(progress);
     line(&id.to_string())?;
     Ok(ExitCode::SUCCESS)

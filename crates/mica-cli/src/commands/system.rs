@@ -39,12 +39,18 @@ pub(super) fn df(engine: &Engine, args: &DfArgs) -> Result<ExitCode> {
     let layers = usage.blobs + usage.layers.iter().map(|layer| layer.size).sum::<u64>();
     let used_layers = usage.layers.iter().filter(|layer| layer.images + layer.containers > 0).count();
     let used_images = usage.images.iter().filter(|image| image.containers > 0).count();
-    let idle: u64 = usage.images.iter().filter(|image| image.containers == 0).map(|image| image.size - image.shared).sum();
+    let idle: u64 =
+        usage.images.iter().filter(|image| image.containers == 0).map(|image| image.size - image.shared).sum();
     let images: u64 = usage.images.iter().map(|image| image.size - image.shared).sum();
     let shared: u64 = usage.layers.iter().filter(|layer| layer.images > 1).map(|layer| layer.size).sum();
     let containers: u64 = usage.containers.iter().map(|container| container.size).sum();
     let alive: Vec<_> = engine.containers(false)?.into_iter().map(|container| container.id).collect();
-    let ended = usage.containers.iter().filter(|container| !alive.contains(&container.id)).map(|container| container.size).sum();
+    let ended = usage
+        .containers
+        .iter()
+        .filter(|container| !alive.contains(&container.id))
+        .map(|container| container.size)
+        .sum();
     let rows = [
         row("Images", usage.images.len(), used_images, images + shared, idle),
         row("Containers", usage.containers.len(), alive.len(), containers, ended),

@@ -19,7 +19,8 @@ fn here() -> Result<std::path::PathBuf> {
 pub(super) fn run(engine: &Engine, args: TryArgs) -> Result<ExitCode> {
     // A program that draws on the terminal wants one of its own, with job control.
     let tty = io::stdin().is_terminal() && io::stdout().is_terminal();
-    let env = std::env::vars_os().filter_map(|(name, value)| Some(format!("{}={}", name.into_string().ok()?, value.into_string().ok()?)));
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.into_string().ok()?, value.into_string().ok()?)));
     let asked = Try {
         command: text(args.command)?,
         env: env.collect(),
@@ -41,7 +42,9 @@ pub(super) fn run(engine: &Engine, args: TryArgs) -> Result<ExitCode> {
             (None, count) => say(&format!("mica: {count} changes, dropped; no file was touched")),
             (Some(name), count) => {
                 say(&format!("mica: {count} changes, kept as {name}; no file was touched"));
-                say(&format!("mica: `mica diff {name}` shows them, `mica apply {name}` does them for real, `mica rm {name}` forgets them"));
+                say(&format!(
+                    "mica: `mica diff {name}` shows them, `mica apply {name}` does them for real, `mica rm {name}` forgets them"
+                ));
             }
         }
     }
@@ -87,6 +90,9 @@ pub(super) fn apply(engine: &Engine, args: &ApplyArgs) -> Result<ExitCode> {
         return Err(Error::new(Kind::Cancelled, "nothing was applied").into());
     }
     let applied = engine.apply(&args.name)?;
-    say(&format!("mica: {} changes applied; {} is still kept, `mica rm {}` forgets it", applied.changes, args.name, args.name));
+    say(&format!(
+        "mica: {} changes applied; {} is still kept, `mica rm {}` forgets it",
+        applied.changes, args.name, args.name
+    ));
     Ok(ExitCode::SUCCESS)
 }

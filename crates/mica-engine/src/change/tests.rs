@@ -49,7 +49,10 @@ fn the_rest_of_dockers_instructions() {
             "HEALTHCHECK --interval=1m30s --retries=3 CMD curl -f http://localhost/",
         ],
     );
-    assert_eq!(config.exposed_ports.keys().collect::<Vec<_>>(), ["53/udp", "80/tcp", "8000/tcp", "8001/tcp", "8002/tcp"]);
+    assert_eq!(
+        config.exposed_ports.keys().collect::<Vec<_>>(),
+        ["53/udp", "80/tcp", "8000/tcp", "8001/tcp", "8002/tcp"]
+    );
     assert_eq!(config.volumes.keys().collect::<Vec<_>>(), ["/a", "/b", "/data", "/my files"]);
     assert_eq!((config.user.as_str(), config.working_dir.as_str()), ("www-data:www-data", "/srv/web"));
     assert_eq!(config.stop_signal.as_deref(), Some("SIGQUIT"));
@@ -63,9 +66,28 @@ fn the_rest_of_dockers_instructions() {
 #[test]
 fn what_is_not_understood_is_named() {
     for bad in [
-        "", "RUN make", "FROM x", "SHELL [\"bash\"]", "ENV", "ENV A", "ENV =x", "LABEL", "EXPOSE x", "EXPOSE 0", "EXPOSE 9-8",
-        "EXPOSE 80/icmp", "VOLUME [\"\"]", "STOPSIGNAL SIGNOTHING", "STOPSIGNAL 99", "ONBUILD ONBUILD RUN x", "ONBUILD FROM x",
-        "HEALTHCHECK", "HEALTHCHECK CMD", "HEALTHCHECK --interval=x CMD y", "HEALTHCHECK --retries=-1 CMD y", "USER 'x",
+        "",
+        "RUN make",
+        "FROM x",
+        "SHELL [\"bash\"]",
+        "ENV",
+        "ENV A",
+        "ENV =x",
+        "LABEL",
+        "EXPOSE x",
+        "EXPOSE 0",
+        "EXPOSE 9-8",
+        "EXPOSE 80/icmp",
+        "VOLUME [\"\"]",
+        "STOPSIGNAL SIGNOTHING",
+        "STOPSIGNAL 99",
+        "ONBUILD ONBUILD RUN x",
+        "ONBUILD FROM x",
+        "HEALTHCHECK",
+        "HEALTHCHECK CMD",
+        "HEALTHCHECK --interval=x CMD y",
+        "HEALTHCHECK --retries=-1 CMD y",
+        "USER 'x",
         "STOPSIGNAL RTMINé",
     ] {
         let error = apply(&mut ContainerConfig::default(), &[bad.to_owned()]).unwrap_err();

@@ -42,11 +42,7 @@ pub(super) fn one(text: &str, lookup: Lookup<'_>) -> Result<String> {
     Ok(words(text, lookup)?.join(" "))
 }
 
-fn variable(
-    rest: &mut std::iter::Peekable<std::str::Chars<'_>>,
-    text: &str,
-    lookup: Lookup<'_>,
-) -> Result<String> {
+fn variable(rest: &mut std::iter::Peekable<std::str::Chars<'_>>, text: &str, lookup: Lookup<'_>) -> Result<String> {
     let is_name = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '_';
     let mut name = String::new();
     if rest.next_if_eq(&'{').is_none() {

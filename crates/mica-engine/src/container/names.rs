@@ -5,17 +5,17 @@ use mica_store::ContainerName;
 use crate::error::{Error, Kind, Result};
 
 const HOW: [&str; 48] = [
-    "airy", "amber", "bold", "brisk", "calm", "clear", "cosy", "crisp", "deft", "eager", "early", "fair", "fleet", "fond", "frank",
-    "fresh", "glad", "golden", "grand", "hardy", "hazel", "keen", "kind", "lively", "loyal", "lucid", "mellow", "merry", "mild",
-    "neat", "noble", "placid", "plucky", "polite", "proud", "quick", "quiet", "rapid", "ready", "serene", "sharp", "smart",
-    "steady", "sunny", "swift", "tidy", "vivid", "witty",
+    "airy", "amber", "bold", "brisk", "calm", "clear", "cosy", "crisp", "deft", "eager", "early", "fair", "fleet",
+    "fond", "frank", "fresh", "glad", "golden", "grand", "hardy", "hazel", "keen", "kind", "lively", "loyal", "lucid",
+    "mellow", "merry", "mild", "neat", "noble", "placid", "plucky", "polite", "proud", "quick", "quiet", "rapid",
+    "ready", "serene", "sharp", "smart", "steady", "sunny", "swift", "tidy", "vivid", "witty",
 ];
 
 const WHAT: [&str; 48] = [
-    "agate", "alder", "aspen", "basalt", "beech", "birch", "brook", "cedar", "chalk", "clay", "cliff", "cobalt", "copper", "coral",
-    "delta", "dune", "elm", "fern", "fjord", "flint", "garnet", "gneiss", "granite", "heath", "ivy", "jasper", "larch", "lichen",
-    "maple", "marble", "marsh", "meadow", "mica", "moss", "oak", "opal", "pine", "quartz", "reef", "ridge", "schist", "shale",
-    "slate", "spruce", "topaz", "tundra", "willow", "yew",
+    "agate", "alder", "aspen", "basalt", "beech", "birch", "brook", "cedar", "chalk", "clay", "cliff", "cobalt",
+    "copper", "coral", "delta", "dune", "elm", "fern", "fjord", "flint", "garnet", "gneiss", "granite", "heath", "ivy",
+    "jasper", "larch", "lichen", "maple", "marble", "marsh", "meadow", "mica", "moss", "oak", "opal", "pine", "quartz",
+    "reef", "ridge", "schist", "shale", "slate", "spruce", "topaz", "tundra", "willow", "yew",
 ];
 
 /// Tries names until `make` takes one that nobody has.
@@ -32,7 +32,9 @@ pub(crate) fn with_free_name<T>(make: impl Fn(ContainerName) -> Result<T>) -> Re
 /// Two words by chance; after some attempts a number behind them.
 fn name(attempt: u32) -> Result<ContainerName> {
     let random = mica_store::ContainerId::random()?;
-    let number = |from: usize| random.as_str().get(from..from + 6).and_then(|hex| usize::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    let number = |from: usize| {
+        random.as_str().get(from..from + 6).and_then(|hex| usize::from_str_radix(hex, 16).ok()).unwrap_or(0)
+    };
     let how = HOW.get(number(0) % HOW.len()).unwrap_or(&"plain");
     let what = WHAT.get(number(6) % WHAT.len()).unwrap_or(&"stone");
     let name = if attempt < 8 { format!("{how}_{what}") } else { format!("{how}_{what}_{}", number(12) % 10_000) };

@@ -21,15 +21,21 @@ impl Engine {
         let state = self.store.container_state(&known.container)?;
         if let Some(process) = state.process.as_ref().filter(|_| self.is_alive(&state)) {
             if !force {
-                return Err(Error::new(Kind::Conflict, format!("container {} is running", known.container.record().name))
-                    .hinted("end it first, or use --force"));
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!("container {} is running", known.container.record().name),
+                )
+                .hinted("end it first, or use --force"));
             }
             kill(process.pid, process.start)?;
         }
         if let Some(path) = self.mounted_at(&known)? {
             if !force {
-                return Err(Error::new(Kind::Conflict, format!("container {} is mounted at {}", known.container.record().name, path.display()))
-                    .hinted(format!("`mica umount {word}` first, or use --force")));
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!("container {} is mounted at {}", known.container.record().name, path.display()),
+                )
+                .hinted(format!("`mica umount {word}` first, or use --force")));
             }
             self.unmount_at(&path, true)?;
         }

@@ -35,7 +35,9 @@ pub(crate) fn spec(plan: &Plan<'_>, root: &Dir, surroundings: &Surroundings) -> 
     let mut spec = default_spec(plan.network.into());
     spec.set_hostname(Some(plan.hostname.to_owned()));
     let mounts = spec.mounts_mut().get_or_insert_default();
-    mounts.extend(surroundings.mounts().into_iter().map(|(source, target)| bind(source, PathBuf::from(target), &["bind"])));
+    mounts.extend(
+        surroundings.mounts().into_iter().map(|(source, target)| bind(source, PathBuf::from(target), &["bind"])),
+    );
     if let Some(process) = spec.process_mut() {
         let env = process.env_mut().get_or_insert_default();
         set_env(env, "HOSTNAME", plan.hostname);
@@ -50,8 +52,9 @@ pub(crate) fn spec(plan: &Plan<'_>, root: &Dir, surroundings: &Surroundings) -> 
         process.set_cwd(PathBuf::from(directory("/", &plan.config.working_dir)));
     }
     let who = if plan.config.user.is_empty() { "0" } else { &plan.config.user };
-    let user = users::resolve(root, who)
-        .map_err(|error| Error::because(Kind::Usage, format!("user {who:?}"), error).hinted("--user takes names of the image or numbers"))?;
+    let user = users::resolve(root, who).map_err(|error| {
+        Error::because(Kind::Usage, format!("user {who:?}"), error).hinted("--user takes names of the image or numbers")
+    })?;
     set_user(&mut spec, &user);
     if let Some(root) = spec.root_mut().as_mut().filter(|_| plan.read_only) {
         root.set_readonly(Some(true));

@@ -66,15 +66,17 @@ impl Engine {
         let id = known.container.id();
         let locked = self.store.lock_container(id)?;
         if self.is_alive(&self.store.container_state(&known.container)?) {
-            return Err(Error::new(Kind::Conflict, format!("container {} runs already", known.container.record().name)));
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("container {} runs already", known.container.record().name),
+            ));
         }
         let mounted = self.tree_of(known)?;
         let hostname = known.settings.hostname.clone().unwrap_or_else(|| match known.settings.network {
             crate::container::Network::None => id.short().to_owned(),
             crate::container::Network::Host => host_name().unwrap_or_else(|| id.short().to_owned()),
         });
-        let surroundings =
-            Surroundings::write(self.store.run_root(), id.as_str(), &hostname, known.settings.network)?;
+        let surroundings = Surroundings::write(self.store.run_root(), id.as_str(), &hostname, known.settings.network)?;
         let plan = Plan {
             config: &known.settings.config,
             hostname: &hostname,
@@ -147,7 +149,9 @@ impl Engine {
     /// Whether the process that a state names is there.
     pub(crate) fn is_alive(&self, state: &ContainerState) -> bool {
         let named = state.process.as_ref().filter(|_| state.status == Status::Running);
-        named.is_some_and(|process| process.boot == self.store.boot_id() && start_time(process.pid) == Some(process.start))
+        named.is_some_and(|process| {
+            process.boot == self.store.boot_id() && start_time(process.pid) == Some(process.start)
+        })
     }
 }
 
@@ -160,7 +164,8 @@ pub(crate) struct Tree {
 impl Tree {
     pub(crate) fn of(mount: Mount) -> Result<Self> {
         let root = mount.into_fd();
-        let copy = root.try_clone().map_err(|error| Error::because(Kind::System, "open the container's tree", error))?;
+        let copy =
+            root.try_clone().map_err(|error| Error::because(Kind::System, "open the container's tree", error))?;
         // The mount's descriptor names the root without having it open.
         let dir = Dir::from_fd(copy).open_dir(b"")?;
         Ok(Self { root, dir })

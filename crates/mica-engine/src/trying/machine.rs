@@ -23,8 +23,29 @@ const OWN: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 /// Kernel interfaces: there is no file in them to be kept from harm, and a union of them means nothing.
 const INTERFACES: [&str; 23] = [
-    "autofs", "binder", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
-    "fusectl", "hugetlbfs", "mqueue", "nfsd", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
+    "autofs",
+    "binder",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nfsd",
+    "nsfs",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
 ];
 
 /// Looks at the machine's mounts.
@@ -36,7 +57,8 @@ pub(crate) fn visible(store: &Path, run_root: &Path) -> Result<Seen> {
 
 fn choose(mounts: &[MountInfo], hide: &[&Path], is_directory: impl Fn(&Path) -> bool) -> Seen {
     let mut seen = Seen::default();
-    let covered = |path: &Path| OWN.iter().any(|own| path.starts_with(own)) || hide.iter().any(|hidden| path.starts_with(hidden));
+    let covered =
+        |path: &Path| OWN.iter().any(|own| path.starts_with(own)) || hide.iter().any(|hidden| path.starts_with(hidden));
     let mut targets: Vec<&MountInfo> = mounts
         .iter()
         .enumerate()
@@ -49,7 +71,8 @@ fn choose(mounts: &[MountInfo], hide: &[&Path], is_directory: impl Fn(&Path) -> 
     for mount in targets {
         if is_directory(&mount.target) {
             let number = seen.views.len();
-            let place = if mount.target == Path::new("/") { PathBuf::new() } else { PathBuf::from(format!("views/{number}")) };
+            let place =
+                if mount.target == Path::new("/") { PathBuf::new() } else { PathBuf::from(format!("views/{number}")) };
             seen.views.push(View { target: mount.target.clone(), place });
         } else {
             seen.single.push(mount.target.clone());
@@ -87,7 +110,9 @@ mod tests {
 
     fn seen(table: &str) -> (Vec<String>, Vec<String>) {
         let mounts = parse_mounts(table.as_bytes()).unwrap();
-        let seen = choose(&mounts, &[Path::new("/var/lib/mica"), Path::new("/run/mica")], |path| !path.ends_with("resolv.conf"));
+        let seen = choose(&mounts, &[Path::new("/var/lib/mica"), Path::new("/run/mica")], |path| {
+            !path.ends_with("resolv.conf")
+        });
         let names = |paths: Vec<PathBuf>| paths.iter().map(|path| path.display().to_string()).collect();
         (names(seen.views.into_iter().map(|view| view.target).collect()), names(seen.single))
     }

@@ -1,0 +1,24 @@
+//! The whole command, as a user runs it: the binary, on a store of its own, on this machine's kernel.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test panics; clippy knows tests by their attribute, not their helpers"
+)]
+
+mod common;
+mod containers;
+
+/// A file that is not named above would never run.
+#[test]
+fn no_file_is_forgotten() {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it");
+    let main = include_str!("main.rs");
+    for file in std::fs::read_dir(here).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let module = name.strip_suffix(".rs").unwrap();
+        assert!(module == "main" || main.contains(&format!("mod {module};")), "{name} is not in main.rs");
+    }
+}
