@@ -21,10 +21,10 @@ pub(crate) struct FoundImage {
 impl Engine {
     /// The image that `word` names: a reference, an ID or the beginning of one.
     pub(crate) fn find_image(&self, word: &str) -> Result<FoundImage> {
-        if let Ok(reference) = Reference::parse(word) {
-            if let Some(image) = self.image_by_name(&reference)? {
-                return Ok(FoundImage { image, name: Some(reference) });
-            }
+        if let Ok(reference) = Reference::parse(word)
+            && let Some(image) = self.image_by_name(&reference)?
+        {
+            return Ok(FoundImage { image, name: Some(reference) });
         }
         if let Some(image) = self.store.find_image(word)? {
             return Ok(FoundImage { image, name: None });

@@ -24,7 +24,7 @@ fn tar() -> Result<Vec<u8>> {
     for path in FILES {
         tar.append(&Member { path, kind: MemberKind::File(0), attrs: &attrs(0o644) }, &mut std::io::empty())?;
     }
-    Ok(tar.finish().map_err(mica_layer::LayerError::from)?)
+    Ok(tar.finish()?)
 }
 
 impl Engine {

@@ -3,7 +3,7 @@
 use mica_sys::File;
 
 use super::corrupt;
-use super::format::{BLOCK_HEADER, BLOCK_MAX, END_MAGIC, FOOTER, HEADER, MAGIC, VERSION};
+use super::format::{BLOCK_HEADER, BLOCK_MAX, END_MAGIC, FOOTER, HEADER, MAGIC, OPERATIONS, STORED, TABLE, VERSION};
 use crate::{LayerError, Result};
 
 /// An opened `recon`.
@@ -26,7 +26,7 @@ impl<'a> Recon<'a> {
         if header.first_chunk() != Some(MAGIC) {
             return Err(corrupt("it does not begin with its magic"));
         }
-        if u32_at(&header, 8) != VERSION {
+        if u32_at(&header, 8) != VERSION || u32_at(&header, 12) != 0 {
             return Err(corrupt("it is of a version that this program does not know"));
         }
         let mut footer = [0; 32];
@@ -79,8 +79,10 @@ impl Stream<'_> {
         if self.next > self.end {
             return Err(corrupt("a block runs past its end"));
         }
-        if header.first() != Some(&self.stream) {
-            return Ok(());
+        match header.first_chunk() {
+            Some([stream, 0, 0, 0]) if *stream == self.stream => {}
+            Some([OPERATIONS | STORED | TABLE, 0, 0, 0]) => return Ok(()),
+            _ => return Err(corrupt("a block is of an unknown stream")),
         }
         let unpacked = usize::try_from(unpacked).ok().filter(|length| *length <= BLOCK_MAX);
         let unpacked = unpacked.ok_or(corrupt("a block is too long"))?;

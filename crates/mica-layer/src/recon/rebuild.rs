@@ -35,6 +35,9 @@ pub fn rebuild(layer: &Dir, out: &mut dyn Write) -> Result<DiffId> {
         recon: &recon,
     };
     rebuild.run()?;
+    if rebuild.left > 0 {
+        return Err(corrupt("it has more bodies than it uses"));
+    }
     let Out { hasher, written, .. } = rebuild.out;
     if written != recon.tar {
         return Err(corrupt("it does not make a tar of the length that it states"));

@@ -344,14 +344,14 @@ impl<R: BufRead> Archive<R> {
         if header.typeflag() == b'S' {
             let mut values = Vec::new();
             sparse::add_old_entries(header.sparse_entries(), &mut values).ok_or_else(|| broken(self))?;
-            let mut more = header.sparse_is_extended();
+            let (mut more, mut taken) = (header.sparse_is_extended(), 0);
             while more {
+                taken += as_u64(BLOCK);
+                self.check_header_bytes(taken)?;
                 let block = self.framing_block()?;
                 let (entries, is_extended) = sparse::extension(&block);
                 sparse::add_old_entries(entries, &mut values).ok_or_else(|| broken(self))?;
-                self.check_header_bytes(as_u64(values.len()).saturating_mul(12))?;
-                // An extension without entries that claims another one would have no end.
-                more = is_extended && entries.first() != Some(&0);
+                more = is_extended;
             }
             return Ok((values, 0));
         }

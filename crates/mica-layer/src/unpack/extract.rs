@@ -86,7 +86,7 @@ pub(super) struct Extract<'a> {
     total: u64,
     written: u64,
     metadata: u64,
-    holes: u64,
+    hashed_holes_left: u64,
     /// The entry that is being read.
     entries: u64,
 }
@@ -96,8 +96,6 @@ impl<'a> Extract<'a> {
         let wrong = || LayerError::sys("making the layer's files");
         layer.mkdir(place::DIFF, 0o700).map_err(wrong())?;
         let diff = layer.open_dir(place::DIFF).map_err(wrong())?;
-        // A set-group-ID staging directory would hand its group on to all that is made.
-        diff.chmod_self(0o700).map_err(wrong())?;
         let recon = BufWriter::new(layer.create_file(place::RECON, 0o644).map_err(wrong())?);
         let mut this = Extract {
             how,
@@ -110,7 +108,7 @@ impl<'a> Extract<'a> {
             total: 0,
             written: 0,
             metadata: 0,
-            holes: 0,
+            hashed_holes_left: HASHED_HOLES,
             entries: 0,
         };
         let mut archive = Archive::buffered(tar, &how.limits).with_framing();
@@ -369,10 +367,9 @@ impl<'a> Extract<'a> {
     fn content(&mut self, file: &mut File, entry: &Entry, archive: &mut Archive<Chunks>) -> Outcome<Option<[u8; 32]>> {
         let refused = |source| EntryError::Make { path: lossy(&entry.path), source };
         let holes = entry.size.saturating_sub(entry.stored);
-        let mut hasher = (self.holes.saturating_add(holes) <= HASHED_HOLES).then(blake3::Hasher::new);
-        if hasher.is_some() {
-            self.holes += holes;
-        }
+        let left = self.hashed_holes_left.checked_sub(holes);
+        self.hashed_holes_left = left.unwrap_or(self.hashed_holes_left);
+        let mut hasher = left.map(|_| blake3::Hasher::new());
         let mut end = 0;
         while let Some(piece) = archive.next_piece().map_err(Problem::Layer)? {
             let length = self.count(piece.bytes, &entry.path)?;

@@ -179,7 +179,11 @@ fn a_hard_link_may_come_before_its_target_and_share_any_kind_of_file() {
 fn a_hard_link_keeps_the_file_that_had_the_name() {
     needs!(root);
     let entries = [file("f", "first"), hard("g", "f"), file("f", "second"), hard("h", "f"), hard("g", "g")];
-    becomes(&entries, &tree! { "f" = "second"; "g" = "first"; "h" hard "f" });
+    let layer = unpacked(&entries);
+    tree! { "f" = "second"; "g" = "first"; "h" hard "f" }.assert_is(&layer.diff(), "diff");
+    assert_eq!(layer.said.content_size, 11);
+    let replaced = unpacked(&[file("f", "first"), file("f", "second")]);
+    assert_eq!(replaced.said.content_size, 6);
 }
 
 #[test]
@@ -189,16 +193,23 @@ fn a_hard_link_to_a_file_of_a_lower_layer_needs_the_parent() {
         hard("bin/a", "usr/bin/b"),
         hard("chained", "bin/a"),
         symlink("lib", "usr/lib"),
-        hard("through", "lib/../lib64/x"),
+        hard("cleaned", "lib/../lib64/x"),
+        symlink("roundabout", "gone/../../opt"),
+        hard("through", "roundabout/x"),
         other(".wh.moved", b'0'),
         hard("new-name", "moved"),
     ];
     let layer = unpacked(&entries);
-    assert_eq!(layer.said.needs_parent, 4);
-    tree! { "bin/"; "lib" -> "usr/lib"; "moved" whiteout }.assert_is(&layer.diff(), "diff");
-    for (link, target) in
-        [("bin/a", "usr/bin/b"), ("chained", "usr/bin/b"), ("through", "lib64/x"), ("new-name", "moved")]
-    {
+    assert_eq!(layer.said.needs_parent, 5);
+    tree! { "bin/"; "lib" -> "usr/lib"; "moved" whiteout; "roundabout" -> "gone/../../opt" }
+        .assert_is(&layer.diff(), "diff");
+    for (link, target) in [
+        ("bin/a", "usr/bin/b"),
+        ("chained", "usr/bin/b"),
+        ("cleaned", "lib64/x"),
+        ("through", "opt/x"),
+        ("new-name", "moved"),
+    ] {
         assert_eq!(layer.node(link).kind, Kind::LinkToParent { target: path(target) }, "{link}");
     }
 }
@@ -247,8 +258,10 @@ fn a_parent_through_a_symlink_lands_where_it_points_inside_the_root() {
         file("abs/b", "b"),
         symlink("out", "../../../../tmp"),
         file("out/c", "c"),
-        symlink("usr/up", "../lib"),
+        symlink("usr/up", "../var2/./"),
         file("usr/up/d", "d"),
+        symlink("usr/abs", "/usr/lib"),
+        file("usr/abs/f", "f"),
         other("lib/.wh.gone", b'0'),
         symlink("dangling", "var/new"),
         file("dangling/e", "e"),
@@ -257,7 +270,8 @@ fn a_parent_through_a_symlink_lands_where_it_points_inside_the_root() {
         &entries,
         &tree! {
             "usr/"; "usr/lib/"; "lib" -> "usr/lib"; "usr/lib/a" = "a"; "abs" -> "/usr/lib"; "usr/lib/b" = "b";
-            "out" -> "../../../../tmp"; "tmp/"; "tmp/c" = "c"; "usr/up" -> "../lib"; "usr/lib/d" = "d";
+            "out" -> "../../../../tmp"; "tmp/"; "tmp/c" = "c"; "usr/up" -> "../var2/./"; "var2/"; "var2/d" = "d";
+            "usr/abs" -> "/usr/lib"; "usr/lib/f" = "f";
             "usr/lib/gone" whiteout; "dangling" -> "var/new"; "var/"; "var/new/"; "var/new/e" = "e";
         },
     );
@@ -428,6 +442,55 @@ fn ustar_prefixes_v7_and_gnu_headers_are_read() {
     let layer = unpacked_bytes(&bytes);
     tree! { "prefix/"; "prefix/name" = "1"; "gnu" = "2"; "v7" = "3"; "v7dir/" mode 0o644; "7" = "4" }
         .assert_is(&layer.diff(), "diff");
+}
+
+#[test]
+fn a_pax_path_wins_over_a_long_name_and_a_star_header_keeps_its_times_to_itself() {
+    needs!(root);
+    let both = file("short", "1").long(b'L', b"gnu").long(b'K', b"gnu-link").pax(&[("path", b"pax")]);
+    let mut star = file("name", "2").bytes();
+    star[345..351].copy_from_slice(b"prefix");
+    star[476..500].copy_from_slice(b"00000000007 00000000007 ");
+    star[508..512].copy_from_slice(b"tar\0");
+    crate::build::seal(&mut star[..512]);
+    let long_prefix = {
+        let mut bytes = star.clone();
+        bytes[345..476].fill(b'p');
+        crate::build::seal(&mut bytes[..512]);
+        bytes
+    };
+    let layer = unpacked_bytes(&[both.bytes(), star, long_prefix].concat());
+    let mut expected = tree! { "pax" = "1"; "prefix/"; "prefix/name" = "2" };
+    let long = path(&format!("{}/name", "p".repeat(131)));
+    for at in [long.parent().unwrap(), long] {
+        expected.put(
+            at.clone(),
+            expected.get(&path(if at.depth() == 1 { "prefix" } else { "prefix/name" })).unwrap().clone(),
+        );
+    }
+    expected.assert_is(&layer.diff(), "diff");
+}
+
+#[test]
+fn what_is_no_file_has_no_body_but_gnus_directory_listing() {
+    needs!(root);
+    let entries = [dir("d").size(700), symlink("s", "t").size(5), other("p", b'6').size(5), file("f", "x")];
+    becomes(&entries, &tree! { "d/"; "s" -> "t"; "p" fifo; "f" = "x" });
+    becomes(&[other("d/", b'D').body(b"Yf\0\0"), file("d/f", "x")], &tree! { "d/" mode 0o644; "d/f" = "x" });
+}
+
+#[test]
+fn a_sparse_map_in_a_global_header_is_nobodys() {
+    needs!(root);
+    let map: &[(&str, &[u8])] = &[("GNU.sparse.map", b"0,1"), ("GNU.sparse.size", b"5"), ("GNU.sparse.name", b"n")];
+    becomes(&[global(map), file("f", "x")], &tree! { "f" = "x" });
+}
+
+#[test]
+fn a_header_longer_than_a_block_of_recon_comes_back() {
+    needs!(root);
+    let comment = vec![b'c'; 3_000_000];
+    becomes(&[file("f", "x").pax(&[("comment", &comment)])], &tree! { "f" = "x" });
 }
 
 #[test]
