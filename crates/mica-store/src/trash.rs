@@ -37,7 +37,7 @@ impl Store {
         }
     }
 
-    /// Deletes what is in the trash until `budget` is over; the thing that it is at then is deleted to its end. Holds no
+    /// Deletes what is in the trash until `budget` is over; what is half deleted then is in the trash all the same. Holds no
     /// lock but its own, which nobody waits for.
     ///
     /// # Errors
@@ -50,10 +50,9 @@ impl Store {
         };
         let mut deleted = 0;
         for entry in self.dirs.trash.read_dir()? {
-            if Instant::now() >= until {
+            if !self.dirs.trash.remove_tree_until(&entry.name, Some(until))? {
                 return Ok(Reaped { deleted, left: Left::Some });
             }
-            self.dirs.trash.remove_tree(&entry.name)?;
             deleted += 1;
         }
         Ok(Reaped { deleted, left: Left::Nothing })

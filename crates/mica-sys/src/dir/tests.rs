@@ -147,6 +147,22 @@ fn a_wide_tree_is_removed() {
 }
 
 #[test]
+fn a_removal_stops_when_its_time_is_over_and_goes_on_later() {
+    let scratch = Scratch::new();
+    let dir = scratch.dir();
+    dir.mkdir(b"tree", 0o755).unwrap();
+    let tree = dir.open_dir(b"tree").unwrap();
+    for name in 0..100 {
+        tree.create_file(format!("{name}").as_bytes(), 0o600).unwrap();
+    }
+    assert!(!dir.remove_tree_until(b"tree", Some(std::time::Instant::now())).unwrap());
+    assert_eq!(tree.read_dir().unwrap().len(), 100);
+    let later = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    assert!(dir.remove_tree_until(b"tree", Some(later)).unwrap());
+    assert_eq!(dir.stat_if_there(b"tree").unwrap(), None);
+}
+
+#[test]
 fn an_atomic_write_replaces_and_leaves_nothing_else() {
     let scratch = Scratch::new();
     let dir = scratch.dir();
