@@ -14,6 +14,8 @@ mod changes;
 mod entry;
 mod ids;
 pub mod image;
+#[cfg(test)]
+mod map_layer;
 mod path;
 mod stack;
 

@@ -1,22 +1,8 @@
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 
 use super::*;
-use crate::{Attrs, Name, Timestamp};
-
-struct MapLayer(BTreeMap<RelPath, LayerEntry>);
-
-impl Layer for MapLayer {
-    type Error = Infallible;
-
-    fn entry(&self, path: &RelPath) -> Result<Option<LayerEntry>, Infallible> {
-        Ok(self.0.get(path).cloned())
-    }
-
-    fn names(&self, path: &RelPath) -> Result<Vec<Name>, Infallible> {
-        Ok(self.0.keys().filter(|key| key.parent().as_ref() == Some(path)).filter_map(RelPath::name).collect())
-    }
-}
+use crate::map_layer::MapLayer;
+use crate::{Attrs, Timestamp};
 
 /// `d/`, `f=1` (mtime), `d/=2`, `d!` opaque, `f-` whiteout; parents must be named.
 fn layer(spec: &str) -> MapLayer {

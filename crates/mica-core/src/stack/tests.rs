@@ -2,26 +2,10 @@
 //! extraction would, and knows nothing of looking up.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 
 use super::*;
+use crate::map_layer::MapLayer;
 use crate::{Attrs, Timestamp};
-
-/// A layer that is a map.
-#[derive(Debug, Clone, Default)]
-struct MapLayer(BTreeMap<RelPath, LayerEntry>);
-
-impl Layer for MapLayer {
-    type Error = Infallible;
-
-    fn entry(&self, path: &RelPath) -> Result<Option<LayerEntry>, Infallible> {
-        Ok(self.0.get(path).cloned())
-    }
-
-    fn names(&self, path: &RelPath) -> Result<Vec<Name>, Infallible> {
-        Ok(self.0.keys().filter(|key| key.parent().as_ref() == Some(path)).filter_map(RelPath::name).collect())
-    }
-}
 
 fn path(text: &str) -> RelPath {
     RelPath::parse(text.as_bytes()).unwrap()
