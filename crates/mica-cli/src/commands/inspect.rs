@@ -42,7 +42,12 @@ pub(super) fn inspect(engine: &Engine, args: &InspectArgs, kind: Option<&str>) -
                 writeln!(stdout, "{}", plain::escape_json(serde_json::to_string(value)?))?;
             }
         }
-        None => writeln!(stdout, "{}", plain::escape_json(serde_json::to_string_pretty(&Value::Array(found))?))?,
+        None => {
+            // A line at a time: a newline between values is the layout and stays.
+            for line in serde_json::to_string_pretty(&Value::Array(found))?.lines() {
+                writeln!(stdout, "{}", plain::escape_json(line.to_owned()))?;
+            }
+        }
     }
     Ok(code)
 }
