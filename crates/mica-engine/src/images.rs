@@ -145,14 +145,24 @@ impl Engine {
             )
             .hinted("remove them one at a time, or all with --force"));
         }
-        // The record first: it says whether somebody uses the image, and a name without an image is found by `check`.
-        self.store.remove_image(&id, if force { OnUse::Remove } else { OnUse::Refuse })?;
+        if !force {
+            self.refuse_used(&id)?;
+        }
+        // The record last: a crash leaves an image without a name, and never a name without an image.
         for name in going.drain(..) {
             self.store.remove_name(&name.to_string(), None)?;
             removed.push(Removed::Untagged(name));
         }
+        self.store.remove_image(&id, if force { OnUse::Remove } else { OnUse::Refuse })?;
         removed.push(Removed::Deleted(id));
         Ok(removed)
+    }
+
+    /// Looks before any name is removed; the store looks again, under its lock, before the record is.
+    fn refuse_used(&self, id: &ImageId) -> Result<()> {
+        let containers = self.store.containers()?.into_iter().filter(|container| container.image == Some(*id));
+        let by: Vec<String> = containers.map(|container| format!("container {}", container.name)).collect();
+        if by.is_empty() { Ok(()) } else { Err(mica_store::StoreError::InUse { image: *id, by }.into()) }
     }
 
     /// How an image was made, newest step first.
