@@ -28,6 +28,7 @@ pub(crate) use trying::{ApplyArgs, TryArgs};
     name = "mica",
     version,
     disable_help_subcommand = true,
+    arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Exit status: the command's own for `run`, `start -a` and `try`; 125 when mica could not do it, 126 when the \
                   command cannot be invoked, 127 when it is not found, 128+N when signal N ended it."

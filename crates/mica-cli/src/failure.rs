@@ -32,8 +32,20 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Prints what is wrong with the words on the command line, or the help or version that was asked for.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let printed = error.print();
-    if error.use_stderr() || printed.is_err() { ExitCode::from(OURS) } else { ExitCode::SUCCESS }
+    if error.use_stderr() {
+        let text = error.render().to_string();
+        // What is wrong begins as every error does; help for want of a command is none.
+        let text = match text.strip_prefix("error: ") {
+            Some(wrong) => format!("mica: {wrong}"),
+            None => text,
+        };
+        text.trim_end().lines().for_each(say);
+        return ExitCode::from(OURS);
+    }
+    match error.print() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(OURS),
+    }
 }
 
 /// A line on standard error; what a stranger wrote does not reach a terminal as control characters.

@@ -17,6 +17,7 @@ use crate::manifest::config_of;
 
 mod list;
 mod names;
+mod owner;
 mod remove;
 mod scaffold;
 mod spec;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mica_layer::Limits;
-use mica_store::{Store, StoreOptions};
+use mica_store::{Store, StoreError, StoreOptions};
 
 use crate::error::{Error, Kind, Result};
 
@@ -32,12 +32,12 @@ impl Engine {
         if mica_sys::process::effective_uid() != 0 {
             return Err(Error::new(
                 Kind::Denied,
-                "mica needs root: this version works without it neither on stores nor on views",
+                "this needs root: without it this version works neither on stores nor on views",
             )
             .hinted("run it with sudo, or as root in a container or a virtual machine"));
         }
         let store = Store::open(&StoreOptions::new(&options.root, &options.run_root))
-            .map_err(|error| Error::from(error).while_(format_args!("open the store {:?}", options.root)))?;
+            .map_err(|error| not_opened(error, options))?;
         Ok(Self { store, limits: Limits::default() })
     }
 
@@ -46,4 +46,14 @@ impl Engine {
     pub fn options(&self) -> EngineOptions {
         EngineOptions { root: self.store.path().to_owned(), run_root: self.store.run_root().to_owned() }
     }
+}
+
+fn not_opened(error: StoreError, options: &EngineOptions) -> Error {
+    let read_only = matches!(&error, StoreError::Sys(call) if call.is_read_only());
+    let error = Error::from(error).while_(format_args!("open the store {:?}", options.root));
+    if read_only {
+        // A masked directory is an empty one that cannot be written.
+        return error.hinted("inside of `mica try` the store is masked; name another with --root and --run-root");
+    }
+    error
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mica_core::image::Platform;
 use mica_core::{BlobDigest, ImageId};
 use mica_store::{ImageRecord, NameRecord};
-use mica_transport::Reference;
+use mica_transport::{Reference, ReferenceError};
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -21,15 +21,19 @@ pub(crate) struct FoundImage {
 impl Engine {
     /// The image that `word` names: a reference, an ID or the beginning of one.
     pub(crate) fn find_image(&self, word: &str) -> Result<FoundImage> {
-        if let Ok(reference) = Reference::parse(word)
-            && let Some(image) = self.image_by_name(&reference)?
+        let reference = Reference::parse(word);
+        if let Ok(reference) = &reference
+            && let Some(image) = self.image_by_name(reference)?
         {
-            return Ok(FoundImage { image, name: Some(reference) });
+            return Ok(FoundImage { image, name: Some(reference.clone()) });
         }
         if let Some(image) = self.store.find_image(word)? {
             return Ok(FoundImage { image, name: None });
         }
-        Err(self.no_such_image(word)?)
+        match reference {
+            Ok(_) | Err(ReferenceError::LooksLikeId { .. }) => Err(self.no_such_image(word)?),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn image_by_name(&self, reference: &Reference) -> Result<Option<ImageRecord>> {

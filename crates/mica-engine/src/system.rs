@@ -83,6 +83,9 @@ impl Engine {
         for record in self.store.containers()? {
             let Some(container) = self.store.container(&record.id)? else { continue };
             let known = Known::read(container)?;
+            if self.sweep(&known)? {
+                continue;
+            }
             let ended = matches!(self.container_summary(&known)?.life, Life::Exited { .. });
             // A kept try has ended as well, and was kept on purpose.
             let is_try = matches!(known.settings.base, crate::container::Base::Machine { .. });

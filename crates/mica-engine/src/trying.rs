@@ -5,15 +5,14 @@
 //! overlayfs asks for) is shown read-only. The command has its own `/proc`, `/sys`, `/dev` and an empty `/run`.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mica_core::image::ContainerConfig;
 use mica_core::{Change, RelPath, Stack};
 use mica_layer::{DirLayer, Marks};
 use mica_runtime::{Launch, Stdio, default_spec};
 use mica_store::{Container, ContainerName, Lifetime, NewContainer};
-use mica_sys::Dir;
 use mica_sys::mount::{Mount as DetachedMount, Reach, SetAttrs};
+use mica_sys::{Dir, Lock};
 use mica_union::{Driver, Overlay, UnionDirs, UpperDirs};
 use oci_spec::runtime::{Mount, Spec};
 
@@ -73,6 +72,8 @@ pub struct Real {
 #[derive(Debug)]
 pub struct Prepared {
     container: Option<Container>,
+    /// Held while the try is not kept, so that it is swept should this process be killed.
+    owner: Option<Lock>,
     settings: Settings,
     launch: Option<Launch>,
     /// What it does not cover.
@@ -118,32 +119,61 @@ impl Engine {
         let mut prepared = Prepared {
             files: self.store.run_root().join("tries").join(container.id().as_str()),
             container: Some(container),
+            owner: None,
             settings,
             launch: None,
             real: Real { network: asked.network == Network::Host, masked: seen.masked.clone(), ..Real::default() },
         };
-        match self.launch(asked, &seen, &mut prepared) {
+        let launch = Self::own(&mut prepared).and_then(|()| self.launch(asked, &seen, &mut prepared));
+        match launch {
             Ok(launch) => {
                 prepared.launch = Some(launch);
                 Ok(prepared)
             }
             Err(error) => {
-                self.forget(&mut prepared)?;
-                Err(error)
+                // ignored: why there is no try says more than why its empty layer could not be removed.
+                match self.forget(&mut prepared) {
+                    Ok(()) | Err(_) => Err(error),
+                }
             }
         }
+    }
+
+    fn own(prepared: &mut Prepared) -> Result<()> {
+        if let Some(container) = prepared.container.as_ref().filter(|_| prepared.settings.remove) {
+            prepared.owner = Some(Self::answer_for(container)?);
+        }
+        Ok(())
     }
 
     /// Runs the command of a prepared try to its end, tells what it changed, and drops the changes unless they are kept.
     ///
     /// # Errors
-    /// What keeps the command from being run; nothing is kept then.
+    /// What keeps the command from being run; nothing is kept then, unless there is something to be kept.
     pub fn run_try(&self, mut prepared: Prepared) -> Result<Tried> {
         let tried = self.run_prepared(&mut prepared);
-        if prepared.settings.remove || tried.is_err() {
-            self.forget(&mut prepared)?;
+        if prepared.settings.remove || (tried.is_err() && self.is_untouched(&prepared)?) {
+            let forgotten = self.forget(&mut prepared);
+            return tried.and_then(|tried| forgotten.map(|()| tried));
         }
         tried
+    }
+
+    /// Whether nothing was written through any view.
+    fn is_untouched(&self, prepared: &Prepared) -> Result<bool> {
+        let (Some(container), Base::Machine { views }) = (&prepared.container, &prepared.settings.base) else {
+            return Ok(true);
+        };
+        let Some(container) = self.store.container(container.id())? else { return Ok(true) };
+        let known = Known::read(container)?;
+        for view in views {
+            if let Some(upper) = self.upper_of(&known, view)?
+                && !upper.read_dir()?.is_empty()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn run_prepared(&self, prepared: &mut Prepared) -> Result<Tried> {
@@ -167,14 +197,10 @@ impl Engine {
     fn forget(&self, prepared: &mut Prepared) -> Result<()> {
         prepared.launch = None;
         remove_files(&prepared.files)?;
-        let Some(container) = prepared.container.take() else { return Ok(()) };
-        match self.store.lock_container(container.id()) {
-            Ok(locked) => self.store.remove_container(locked)?,
-            Err(mica_store::StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
+        match prepared.container.take() {
+            Some(container) => self.discard(container.id()),
+            None => Ok(()),
         }
-        self.store.reap(Duration::from_millis(20))?;
-        Ok(())
     }
 
     fn launch(&self, asked: &Try, seen: &machine::Seen, prepared: &mut Prepared) -> Result<Launch> {
@@ -189,6 +215,8 @@ impl Engine {
                 Ok(mount) if view.target == Path::new("/") => root = Some(mount),
                 Ok(mount) => extra_mounts.push((mount.into_fd(), view.target.clone())),
                 Err(error) if view.target == Path::new("/") => return Err(error.while_("show /")),
+                // It was unmounted, and its place removed, since the machine's mounts were read.
+                Err(_) if !view.target.exists() => {}
                 Err(error) => {
                     prepared.real.read_only.push((view.target.clone(), error.to_string()));
                     extra_mounts.push((as_it_is(&view.target)?.into_fd(), view.target.clone()));
@@ -238,7 +266,12 @@ impl Engine {
         let mut all = Vec::new();
         for view in views {
             let Some(upper) = self.upper_of(known, view)? else { continue };
-            let below = Stack::new(vec![one_mount(&view.target)?]);
+            let below = match one_mount(&view.target) {
+                Ok(below) => Stack::new(vec![below]),
+                // It was unmounted meanwhile, and nothing was written there.
+                Err(_) if upper.read_dir()?.is_empty() => continue,
+                Err(error) => return Err(error.while_(format_args!("compare with {}", view.target.display()))),
+            };
             let prefix = RelPath::parse_loose(view.target.as_os_str().as_encoded_bytes())
                 .map_err(|error| Error::because(Kind::System, "a mount has no usable path", error))?;
             let changes = mica_core::changes(&DirLayer::new(upper, Marks::Trusted), &below)?;

@@ -61,6 +61,12 @@ impl SysError {
     pub fn is_denied(&self) -> bool {
         matches!(self.errno, Errno::ACCESS | Errno::PERM)
     }
+
+    /// Whether the file system can only be read (`EROFS`).
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.errno == Errno::ROFS
+    }
 }
 
 impl fmt::Display for SysError {

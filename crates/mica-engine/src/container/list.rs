@@ -50,7 +50,8 @@ pub struct ContainerSummary {
 }
 
 impl Engine {
-    /// All containers, the newest first; only those that run unless `all`.
+    /// All containers, the newest first; only those that run unless `all`. Those that were to go with a command that was
+    /// killed are removed.
     ///
     /// # Errors
     /// A record that cannot be read.
@@ -58,7 +59,11 @@ impl Engine {
         let mut summaries = Vec::new();
         for record in self.store.containers()? {
             let Some(container) = self.store.container(&record.id)? else { continue };
-            let summary = self.container_summary(&Known::read(container)?)?;
+            let known = Known::read(container)?;
+            if self.sweep(&known)? {
+                continue;
+            }
+            let summary = self.container_summary(&known)?;
             if all || matches!(summary.life, Life::Running { .. }) {
                 summaries.push(summary);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mica_runtime::{Exit, Launch, Stdio};
-use mica_store::{ContainerState, Flush, Lifetime, LockedContainer, ProcessId, Status};
+use mica_store::{ContainerId, ContainerState, Flush, Lifetime, LockedContainer, ProcessId, Status};
 use mica_sys::Dir;
 use mica_sys::mount::{Mount, Reach};
 use mica_union::{Driver, Overlay};
@@ -30,11 +30,7 @@ impl Engine {
     /// As [`Engine::create`] and [`Engine::start`]. A container that is to be removed is removed then too.
     pub fn run(&self, create: &Create) -> Result<Ended> {
         let known = self.create_known(create)?;
-        let ended = self.start_known(&known);
-        if create.remove {
-            self.discard(&known)?;
-        }
-        ended
+        self.start_to_the_end(&known)
     }
 
     /// Starts a container and stays until its command has ended.
@@ -47,17 +43,31 @@ impl Engine {
             return Err(Error::new(Kind::Usage, format!("{word} holds the changes of a try, which has ended"))
                 .hinted(format!("`mica diff {word}` shows them, `mica apply {word}` brings them onto this machine")));
         }
-        let ended = self.start_known(&known);
-        if known.settings.remove {
-            self.discard(&known)?;
+        self.start_to_the_end(&known)
+    }
+
+    fn start_to_the_end(&self, known: &Known) -> Result<Ended> {
+        if !known.settings.remove {
+            return self.start_known(known);
         }
-        ended
+        let ended = Self::answer_for(&known.container).and_then(|owner| {
+            let ended = self.start_known(known);
+            drop(owner);
+            ended
+        });
+        let discarded = self.discard(known.container.id());
+        // Why the command did not run says more than why its container could not be removed.
+        ended.and_then(|ended| discarded.map(|()| ended))
     }
 
     /// Removes a container that its owner asked to be removed, and what it leaves in the trash, if that goes fast.
-    fn discard(&self, known: &Known) -> Result<()> {
-        let locked = self.store.lock_container(known.container.id())?;
-        self.store.remove_container(locked)?;
+    pub(crate) fn discard(&self, id: &ContainerId) -> Result<()> {
+        match self.store.lock_container(id) {
+            Ok(locked) => self.store.remove_container(locked)?,
+            // `rm -f` was faster.
+            Err(mica_store::StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         self.store.reap(Duration::from_millis(20))?;
         Ok(())
     }
