@@ -125,10 +125,30 @@ fn ask_all(index: &Index) {
         let Ok(record) = index.record(number) else { return };
         let children = record.children().take(1000).count();
         assert!(children < 1000);
-        drop((record.path(), record.name(), record.parent().map(drop), record.entry()));
+        drop((record.path(), record.name(), record.entry()));
+        let mut climbed = 0;
+        let mut at = record;
+        while let Ok(Some(parent)) = at.parent() {
+            climbed += 1;
+            assert!(climbed < 1000);
+            at = parent;
+        }
     }
     for (path, _) in sample() {
         drop((index.entry(&path), index.names(&path)));
+    }
+}
+
+#[test]
+fn a_record_that_is_its_own_parent_or_end_is_refused() {
+    for (field, number) in [(at::PARENT, 2u32), (at::END, 2), (at::END, 1), (at::END, 13)] {
+        let mut bytes = written(&sample());
+        let place = HEADER + 2 * RECORD + field;
+        bytes[place..place + 4].copy_from_slice(&number.to_le_bytes());
+        let index = Index::from_bytes(bytes).unwrap();
+        ask_all(&index);
+        let record = index.record(2).unwrap();
+        assert!(record.parent().is_err() || record.children().any(|child| child.is_err()), "{field} {number}");
     }
 }
 

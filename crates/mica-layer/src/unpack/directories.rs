@@ -58,3 +58,33 @@ impl Directories {
         self.open.remove(&id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unpack::tree::Said;
+
+    #[test]
+    fn few_are_open_at_a_time_and_those_the_most_recently_used() {
+        let place = tempfile::tempdir().unwrap();
+        let root = Dir::open(place.path()).unwrap();
+        let mut tree = Tree::new();
+        let mut ids = Vec::new();
+        for number in 0..OPEN + 10 {
+            let name = format!("d{number}");
+            root.mkdir(name.as_bytes(), 0o700).unwrap();
+            let id = tree.child_or_new(Tree::ROOT, name.as_bytes(), 1).unwrap();
+            tree.place_mut(id).said = Said::Directory(None);
+            ids.push(id);
+        }
+        let mut directories = Directories::new(root);
+        for id in &ids {
+            directories.get(&tree, ids[0]).unwrap();
+            directories.get(&tree, *id).unwrap();
+            assert!(directories.open.len() <= OPEN);
+        }
+        assert!(directories.open.contains_key(&ids[0]) && !directories.open.contains_key(&ids[1]));
+        directories.forget(ids[0]);
+        assert!(!directories.open.contains_key(&ids[0]));
+    }
+}

@@ -284,6 +284,15 @@ fn a_changed_diff_or_recon_does_not_pass_for_the_layer() {
         let is_same = said.is_ok_and(|diff_id| diff_id == layer.said.diff_id);
         assert!(!is_same || in_frame(&whole, at), "byte {at}");
     }
+    // A table of lengths that lies must not fill a disk before it is found out.
+    let mut short = whole.clone();
+    let stated = whole.len() - 16;
+    short[stated..stated + 8].copy_from_slice(&1u64.to_le_bytes());
+    std::fs::write(&recon, &short).unwrap();
+    let mut written = Vec::new();
+    let error = rebuild(&layer.scratch.dir(), &mut written).unwrap_err();
+    assert_eq!(error.to_string(), "recon: it does not make a tar of the length that it states");
+    assert!(written.len() < bytes.len() / 2, "{} bytes were written", written.len());
     for length in (0..whole.len()).step_by(7) {
         std::fs::write(&recon, &whole[..length]).unwrap();
         assert!(matches!(rebuild(&layer.scratch.dir(), &mut io::sink()), Err(LayerError::Recon { .. })), "{length}");
