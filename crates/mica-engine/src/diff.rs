@@ -10,9 +10,8 @@ use crate::engine::Engine;
 use crate::error::Result;
 
 /// A directory without what is mounted in it: what overlayfs sees of a lower.
-pub(crate) fn one_mount(path: &std::path::Path) -> Result<AnyLayer> {
-    let tree = Tree::of(Mount::clone_of(path, Reach::One)?)?;
-    Ok(DirLayer::new(tree.dir, Marks::Trusted).into())
+pub(crate) fn one_mount(path: &std::path::Path) -> Result<Dir> {
+    Ok(Tree::of(Mount::clone_of(path, Reach::One)?)?.dir)
 }
 
 impl Engine {
@@ -35,7 +34,7 @@ impl Engine {
     pub(crate) fn below(&self, known: &Known) -> Result<Stack<AnyLayer>> {
         let mut layers = Vec::new();
         if let Base::Directory { path } = &known.settings.base {
-            layers.push(one_mount(path)?);
+            layers.push(DirLayer::new(one_mount(path)?, Marks::Trusted).into());
         }
         for layer in known.image_layers().iter().rev() {
             layers.push(self.store.require_layer(layer)?.index()?.into());

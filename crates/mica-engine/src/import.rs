@@ -92,7 +92,9 @@ impl Engine {
                 .map_err(Error::from)
                 .and_then(|mut tar| self.stage_tar(&mut tar, batch)),
             ImportSource::Directory(path) => Dir::open(&path).map_err(Error::from).and_then(|dir| {
-                let pack = Pack { marks: Marks::default(), root: Some(mica_core::Attrs::implicit_directory()) };
+                // Attributes that no directory has: the root is always stated. Others show a root that no layer states
+                // in ways of their own (podman: 0555).
+                let pack = Pack { marks: Marks::default(), root: Some(mica_core::Attrs::default()) };
                 self.stage_packed(&dir, &pack, batch, |tar| Counted { inner: tar, progress, id })
             }),
         };

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use mica_core::image::ContainerConfig;
-use mica_core::{Change, RelPath, Stack};
+use mica_core::{Attrs, Change, ChangeKind, Layer as _, LayerEntry, RelPath, Stack};
 use mica_layer::{DirLayer, Marks};
 use mica_runtime::{Launch, Stdio, default_spec};
 use mica_store::{Container, ContainerName, Lifetime, NewContainer};
@@ -263,19 +263,28 @@ impl Engine {
 
     /// What each view's upper changed, with the paths that the machine has.
     pub(crate) fn diff_views(&self, known: &Known, views: &[View]) -> Result<Vec<Change>> {
+        let began = began(known)?;
         let mut all = Vec::new();
         for view in views {
             let Some(upper) = self.upper_of(known, view)? else { continue };
-            let below = match one_mount(&view.target) {
-                Ok(below) => Stack::new(vec![below]),
+            let target = match one_mount(&view.target) {
+                Ok(target) => target,
                 // It was unmounted meanwhile, and nothing was written there.
                 Err(_) if upper.read_dir()?.is_empty() => continue,
                 Err(error) => return Err(error.while_(format_args!("compare with {}", view.target.display()))),
             };
             let prefix = RelPath::parse_loose(view.target.as_os_str().as_encoded_bytes())
                 .map_err(|error| Error::because(Kind::System, "a mount has no usable path", error))?;
-            let changes = mica_core::changes(&DirLayer::new(upper, Marks::Trusted), &below)?;
-            all.extend(changes.into_iter().map(|change| Change { path: prefix.join_path(&change.path), ..change }));
+            if has_other_root(&upper, &target)? {
+                all.push(Change { path: prefix.clone(), kind: ChangeKind::Changed });
+            }
+            let below = Stack::new(vec![DirLayer::new(target, Marks::Trusted)]);
+            let upper = DirLayer::new(upper, Marks::Trusted);
+            for change in mica_core::changes(&upper, &below)? {
+                if !is_the_machines_own(&change, &upper, &below, began)? {
+                    all.push(Change { path: prefix.join_path(&change.path), ..change });
+                }
+            }
         }
         all.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(all)
@@ -324,6 +333,43 @@ fn wear(upper: &Dir, target: &Path) -> Result<()> {
     }
     upper.utimens_self(mica_sys::Time { secs: attrs.mtime.secs, nanos: attrs.mtime.nanos })?;
     Ok(())
+}
+
+/// Whether a change is one of the machine, which goes on meanwhile: names came or went in a directory that the upper has
+/// for the sake of something inside it, with the time it had before the try `began`.
+fn is_the_machines_own(
+    change: &Change,
+    upper: &DirLayer,
+    below: &Stack<DirLayer>,
+    began: mica_core::Timestamp,
+) -> Result<bool> {
+    if change.kind != ChangeKind::Changed {
+        return Ok(false);
+    }
+    let (Some(LayerEntry::Node(now)), Some(then)) = (upper.entry(&change.path)?, below.resolve(&change.path)?) else {
+        return Ok(false);
+    };
+    let then = then.node;
+    let alike = now.kind.is_directory() && Attrs { mtime: then.attrs.mtime, ..now.attrs.clone() } == then.attrs;
+    Ok(alike && now.attrs.mtime < began)
+}
+
+/// When a try began, as far as the times of files can tell.
+fn began(known: &Known) -> Result<mica_core::Timestamp> {
+    // A file's time is that of the kernel's last tick.
+    const TICK: jiff::SignedDuration = jiff::SignedDuration::from_millis(10);
+    let made = known.container.record().created.parse::<jiff::Timestamp>();
+    let made = made.map_err(|error| Error::because(Kind::Corrupt, "the record of the try has no time", error))?;
+    let made = made.checked_sub(TICK).unwrap_or(made);
+    let nanos = u32::try_from(made.subsec_nanosecond()).unwrap_or(0);
+    Ok(mica_core::Timestamp { secs: made.as_second(), nanos })
+}
+
+/// Whether the directory that an upper stands for was changed itself, and not only what is in it.
+fn has_other_root(upper: &Dir, target: &Dir) -> Result<bool> {
+    let now = crate::container::own_attrs(upper.open_dir(b"")?)?;
+    let then = crate::container::own_attrs(target.open_dir(b"")?)?;
+    Ok(Attrs { mtime: then.mtime, ..now } != then)
 }
 
 /// What is at `path`, with all that is mounted below it, without a way to change it.

@@ -1,10 +1,12 @@
 //! A store and a run root of one test, and the command on them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use mica_core::BlobDigest;
 use mica_testkit::{Scratch, busybox_rootfs};
 
 /// The command on a store of its own.
@@ -124,6 +126,14 @@ impl Mica {
         self.run([OsStr::new("import"), OsStr::new("-q"), root.as_os_str(), OsStr::new(name)]).line()
     }
 
+    /// All that is in the store but its locks: where, and what.
+    pub(crate) fn contents(&self) -> BTreeMap<PathBuf, String> {
+        let mut found = BTreeMap::new();
+        list(&self.root, &mut found);
+        found.retain(|path, _| !path.starts_with(self.root.join("locks")));
+        found
+    }
+
     /// The store is whole and nobody is at work in it.
     #[track_caller]
     pub(crate) fn assert_whole(&self) {
@@ -133,5 +143,20 @@ impl Mica {
             let left = std::fs::read_dir(self.root.join(place)).unwrap().count();
             assert_eq!(left, 0, "{place} is not empty");
         }
+    }
+}
+
+fn list(dir: &Path, found: &mut BTreeMap<PathBuf, String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = path.symlink_metadata().unwrap().file_type();
+        let what = match kind.is_file() {
+            true => BlobDigest::of(&std::fs::read(&path).unwrap()).to_string(),
+            false => format!("{kind:?}"),
+        };
+        if kind.is_dir() {
+            list(&path, found);
+        }
+        found.insert(path, what);
     }
 }

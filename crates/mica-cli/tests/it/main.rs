@@ -10,6 +10,10 @@
 
 mod common;
 mod containers;
+mod debian;
+mod peers;
+mod peers_at_work;
+mod trying;
 
 /// A file that is not named above would never run.
 #[test]

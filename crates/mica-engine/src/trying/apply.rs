@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use mica_core::{Change, ChangeKind, RelPath};
 use mica_layer::{Apply, Marks, apply_onto};
 use mica_sys::Dir;
-use mica_sys::mount::{Mount, Reach};
 
-use crate::container::{Base, Known, Tree, View};
+use crate::container::{Base, Known, View};
+use crate::diff::one_mount;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::trying::machine;
 
 /// What applying would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Engine {
         let made = made.map_err(|error| Error::because(Kind::Corrupt, "the record of the try has no time", error))?;
         let mut changed_since = Vec::new();
         for change in changes.iter().filter(|change| change.kind != ChangeKind::Added || is_there(&change.path)) {
-            if changed_after(&change.path, made.as_second()) {
+            if changed_after(&change.path, made.as_nanosecond()) {
                 changed_since.push(change.path.clone());
             }
         }
@@ -53,19 +54,24 @@ impl Engine {
     /// with what had been applied until then in the message.
     pub fn apply(&self, word: &str) -> Result<Applied> {
         let (known, views) = self.kept_try(word)?;
+        let mounted = machine::visible(self.store.path(), self.store.run_root())?.views;
         let mut work: Vec<(PathBuf, Dir, Dir)> = Vec::new();
         for view in &views {
             let Some(upper) = self.upper_of(&known, view)? else { continue };
-            if upper.read_dir()?.is_empty() {
-                continue;
+            if !mounted.iter().any(|here| here.target == view.target) {
+                if upper.read_dir()?.is_empty() {
+                    continue;
+                }
+                let what = format!("{word} changed files on {}, which is not mounted any more", view.target.display());
+                return Err(Error::new(Kind::Conflict, what).hinted("mount it again; nothing was applied"));
             }
             // One mount alone: nothing that is mounted below must be written through.
-            let target = Tree::of(Mount::clone_of(&view.target, Reach::One)?)?;
-            work.push((view.target.clone(), upper, target.dir));
+            work.push((view.target.clone(), upper, one_mount(&view.target)?));
         }
         let mut applied = Applied::default();
         for (path, upper, target) in &work {
-            let done = apply_onto(upper, &Apply { marks: Marks::Trusted, ..Apply::default() }, target, &mut |_| {});
+            let root = Some(crate::container::own_attrs(target.open_dir(b"")?)?);
+            let done = apply_onto(upper, &Apply { marks: Marks::Trusted, root }, target, &mut |_| {});
             let done = done.map_err(|error| Error::from(error).while_(format_args!("apply to {}", path.display())))?;
             applied.changes += done.changes;
         }
@@ -95,7 +101,10 @@ fn is_there(path: &RelPath) -> bool {
 }
 
 /// Whether a file's content or attributes changed after a moment; a directory changes with every name in it and is not asked.
-fn changed_after(path: &RelPath, seconds: i64) -> bool {
+fn changed_after(path: &RelPath, moment_ns: i128) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::symlink_metadata(on_disk(path)).is_ok_and(|metadata| !metadata.is_dir() && metadata.ctime() > seconds)
+    std::fs::symlink_metadata(on_disk(path)).is_ok_and(|metadata| {
+        let changed_ns = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+        !metadata.is_dir() && changed_ns > moment_ns
+    })
 }
