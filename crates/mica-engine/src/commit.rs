@@ -1,5 +1,7 @@
 //! A container's upper becomes the next layer of an image.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use mica_core::ImageId;
 use mica_core::image::{ContainerConfig, History, ImageConfig, Platform, RootFs};
@@ -8,7 +10,7 @@ use mica_sys::Dir;
 use mica_transport::{Reference, SinkLayer};
 
 use crate::change;
-use crate::container::{Base, Known, arguments};
+use crate::container::{Base, Known, View, arguments, own_attrs};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::import::NewImage;
@@ -46,38 +48,11 @@ impl Engine {
         config.config = container;
         change::apply(&mut config.config, &commit.changes)?;
         let batch = self.store.stage_layers(&lease, &[])?;
-        let layer = match &known.settings.base {
-            Base::Machine { views } => {
-                if views.len() > 1 {
-                    return Err(Error::new(
-                        Kind::Unsupported,
-                        format!(
-                            "{} changed files on several file systems of this machine, which are not one layer",
-                            commit.container
-                        ),
-                    )
-                    .hinted("`mica apply` brings them onto the machine"));
-                }
-                self.stage_packed(
-                    &Dir::open(&known.container.upper())?,
-                    &Pack { marks: Marks::Trusted, root: None },
-                    &batch,
-                    |tar| tar,
-                )?
-            }
-            _ => {
-                let root = match known.image_layers() {
-                    [] => None,
-                    layers => Some(self.store.lowers(layers)?.root),
-                };
-                self.stage_packed(
-                    &Dir::open(&known.container.upper())?,
-                    &Pack { marks: Marks::Trusted, root },
-                    &batch,
-                    |tar| tar,
-                )?
-            }
-        };
+        if let Base::Machine { views } = &known.settings.base {
+            self.refuse_other_file_systems(&known, views)?;
+        }
+        let pack = Pack { marks: Marks::Trusted, root: Some(self.root_below(&known)?) };
+        let layer = self.stage_packed(&Dir::open(&known.container.upper())?, &pack, &batch, |tar| tar)?;
         let now = Timestamp::now();
         config.created = Some(now);
         config.author = commit.author.clone().or(config.author);
@@ -96,6 +71,37 @@ impl Engine {
         drop(batch);
         lease.finish();
         Ok(id)
+    }
+
+    /// What a try changed on other file systems than `/` is no part of the one layer that an image gets.
+    fn refuse_other_file_systems(&self, known: &Known, views: &[View]) -> Result<()> {
+        for view in views.iter().filter(|view| view.target != Path::new("/")) {
+            let changed = match self.upper_of(known, view)? {
+                Some(upper) => !upper.read_dir()?.is_empty(),
+                None => false,
+            };
+            if changed {
+                let name = &known.container.record().name;
+                let place = view.target.display();
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    format!("{name} changed files on {place}, a file system of its own"),
+                )
+                .hinted(format!(
+                    "an image takes the changes of / alone; `mica apply {name}` brings all onto the machine"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the root directory looked like before the container: an upper's root is a copy of it.
+    fn root_below(&self, known: &Known) -> Result<mica_core::Attrs> {
+        match &known.settings.base {
+            Base::Image { .. } => Ok(self.store.lowers(&known.container.record().layers)?.root),
+            Base::Directory { path } => own_attrs(Dir::open(path)?),
+            Base::Machine { .. } => own_attrs(Dir::open(Path::new("/"))?),
+        }
     }
 
     /// The config and the layers, as their manifest describes them, that the new layer goes on top of.
