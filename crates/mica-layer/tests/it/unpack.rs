@@ -35,6 +35,22 @@ fn a_tar_without_an_end_and_one_with_more_behind_it_are_whole() {
 }
 
 #[test]
+fn padding_may_be_missing_at_the_very_end_and_nothing_else_may() {
+    needs!(root);
+    let whole = [dir("d").bytes(), file("d/a", [b'x'; 700]).bytes()].concat();
+    let content_ends = 512 * 2 + 700;
+    for length in content_ends..=whole.len() {
+        // `unpacked_bytes` proves that the very bytes come back.
+        let layer = unpacked_bytes(&whole[..length]);
+        tree! { "d/"; "d/a" = [b'x'; 700] }.assert_is(&layer.diff(), &format!("diff of {length} bytes"));
+    }
+    for length in [content_ends - 1, 512 * 2 + 512, 512 * 2 + 1, 512 * 2 - 1] {
+        let said = mica_layer::unpack(&mut &whole[..length], &mica_testkit::Scratch::new().dir(), &Unpack::default());
+        assert!(said.is_err(), "{length} bytes");
+    }
+}
+
+#[test]
 fn a_whiteout_hides_lower_layers_only_in_any_order() {
     needs!(root);
     for entries in [
@@ -242,6 +258,9 @@ fn the_body_of_a_hard_link_is_passed_over() {
     let with_pax = hard("g", "f").pax(&[("mtime", b"1")]).body("content");
     becomes(&[file("f", "content"), with_pax, file("h", "")], &expected);
     becomes(&[file("f", "content"), hard("g", "f").body("content"), file("h", "")], &expected);
+    // PAX sizes bind, also where the body looks like an entry.
+    let smuggler = hard("g", "f").pax(&[("mtime", b"1")]).body(file("smuggled", "").bytes());
+    becomes(&[file("f", "content"), smuggler, file("h", "")], &expected);
     // Old writers state the file's size and have no body.
     becomes(&[file("f", "content"), hard("g", "f").size(7), file("h", "")], &expected);
     becomes(&[file("f", "content"), file("h", ""), hard("g", "f").size(7)], &expected);
