@@ -13,6 +13,7 @@ mod containers;
 mod debian;
 mod peers;
 mod peers_at_work;
+mod refusals;
 mod trying;
 
 /// A file that is not named above would never run.
