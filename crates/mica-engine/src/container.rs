@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use mica_core::image::ContainerConfig;
-use mica_core::{Attrs, DiffId, ImageId};
+use mica_core::{Attrs, DiffId};
 use mica_layer::Marks;
-use mica_store::{Container, ContainerId, ContainerName, Lifetime, NewContainer};
+use mica_store::{Container, ContainerId, ContainerName, Lifetime, NewContainer, StoreError};
 use mica_union::{UnionDirs, UpperDirs};
 use serde::{Deserialize, Serialize};
 
@@ -189,14 +189,28 @@ impl Engine {
         let (base, image, layers, root, defaults) = match create.image.strip_prefix("dir:") {
             Some(path) => {
                 let (path, root) = live_directory(Path::new(path))?;
-                (Base::Directory { path }, None, vec![scaffold], root, ContainerConfig::default())
+                (Base::Directory { path }, None, vec![scaffold], Some(root), ContainerConfig::default())
             }
-            None => self.stand_on_image(&create.image, scaffold)?,
+            None => {
+                let FoundImage { image, .. } = self.find_image(&create.image)?;
+                let (_, config) = config_of(&self.store, &image.id)?;
+                let layers = std::iter::once(scaffold).chain(image.layers.iter().copied()).collect();
+                (Base::Image { asked: create.image.clone() }, Some(image.id), layers, None, config.config)
+            }
         };
         let config = merge(&defaults, create)?;
         if let Some(hostname) = &create.hostname {
             check_hostname(hostname)?;
         }
+        let name = create.name.as_deref().map(ContainerName::new).transpose()?;
+        if let Some(name) = &name {
+            self.check_free(name)?;
+        }
+        let root = match root {
+            Some(root) => root,
+            // Last, since what a chain needs is made here where it is missing.
+            None => self.store.lowers(&layers)?.root,
+        };
         let settings = Settings {
             base,
             config,
@@ -218,25 +232,22 @@ impl Engine {
                 settings: settings_value(&settings)?,
             })
         };
-        let container = match &create.name {
-            Some(name) => self.store.create_container(&lease, new(ContainerName::new(name)?)?)?,
+        let container = match name {
+            Some(name) => self.store.create_container(&lease, new(name)?)?,
             None => names::with_free_name(|name| Ok(self.store.create_container(&lease, new(name)?)?))?,
         };
         lease.finish();
         Ok(Known { container, settings })
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of a record, named where they are bound")]
-    fn stand_on_image(
-        &self,
-        word: &str,
-        scaffold: DiffId,
-    ) -> Result<(Base, Option<ImageId>, Vec<DiffId>, Attrs, ContainerConfig)> {
-        let FoundImage { image, .. } = self.find_image(word)?;
-        let (_, config) = config_of(&self.store, &image.id)?;
-        let layers: Vec<DiffId> = std::iter::once(scaffold).chain(image.layers.iter().copied()).collect();
-        let root = self.store.lowers(&layers)?.root;
-        Ok((Base::Image { asked: word.to_owned() }, Some(image.id), layers, root, config.config))
+    /// Says early that a name is taken; whether it is free is decided when it is claimed.
+    fn check_free(&self, name: &ContainerName) -> Result<()> {
+        match self.store.find_container(name.as_str()) {
+            Ok(Some(owner)) if owner.record().name == *name => {
+                Err(StoreError::NameTaken { name: name.as_str().to_owned(), by: owner.id().to_string() }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The container that `word` names: a name, an ID or the beginning of one.

@@ -4,6 +4,7 @@
 //! for what is written. What cannot be a lower (a single file that is mounted, a file system without the features that
 //! overlayfs asks for) is shown read-only. The command has its own `/proc`, `/sys`, `/dev` and an empty `/run`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mica_core::image::ContainerConfig;
@@ -263,7 +264,6 @@ impl Engine {
 
     /// What each view's upper changed, with the paths that the machine has.
     pub(crate) fn diff_views(&self, known: &Known, views: &[View]) -> Result<Vec<Change>> {
-        let began = began(known)?;
         let mut all = Vec::new();
         for view in views {
             let Some(upper) = self.upper_of(known, view)? else { continue };
@@ -280,11 +280,8 @@ impl Engine {
             }
             let below = Stack::new(vec![DirLayer::new(target, Marks::Trusted)]);
             let upper = DirLayer::new(upper, Marks::Trusted);
-            for change in mica_core::changes(&upper, &below)? {
-                if !is_the_machines_own(&change, &upper, &below, began)? {
-                    all.push(Change { path: prefix.join_path(&change.path), ..change });
-                }
-            }
+            let changes = without_the_machines_own(mica_core::changes(&upper, &below)?, &upper, &below)?;
+            all.extend(changes.into_iter().map(|change| Change { path: prefix.join_path(&change.path), ..change }));
         }
         all.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(all)
@@ -335,34 +332,31 @@ fn wear(upper: &Dir, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a change is one of the machine, which goes on meanwhile: names came or went in a directory that the upper has
-/// for the sake of something inside it, with the time it had before the try `began`.
-fn is_the_machines_own(
-    change: &Change,
-    upper: &DirLayer,
-    below: &Stack<DirLayer>,
-    began: mica_core::Timestamp,
-) -> Result<bool> {
-    if change.kind != ChangeKind::Changed {
-        return Ok(false);
+/// Drops what may be the machine's own doing, which goes on meanwhile: a directory that the upper has for the sake of
+/// something inside it, in which nothing came or went, and of which the time alone differs.
+fn without_the_machines_own(changes: Vec<Change>, upper: &DirLayer, below: &Stack<DirLayer>) -> Result<Vec<Change>> {
+    let came_or_went: BTreeSet<RelPath> = changes
+        .iter()
+        .filter(|change| change.kind != ChangeKind::Changed)
+        .filter_map(|change| change.path.parent())
+        .collect();
+    let mut kept = Vec::with_capacity(changes.len());
+    for change in changes {
+        let doubtful = change.kind == ChangeKind::Changed && !came_or_went.contains(&change.path);
+        if !(doubtful && differs_in_time_alone(&change.path, upper, below)?) {
+            kept.push(change);
+        }
     }
-    let (Some(LayerEntry::Node(now)), Some(then)) = (upper.entry(&change.path)?, below.resolve(&change.path)?) else {
+    Ok(kept)
+}
+
+fn differs_in_time_alone(path: &RelPath, upper: &DirLayer, below: &Stack<DirLayer>) -> Result<bool> {
+    let (Some(LayerEntry::Node(now)), Some(then)) = (upper.entry(path)?, below.resolve(path)?) else {
         return Ok(false);
     };
     let then = then.node;
-    let alike = now.kind.is_directory() && Attrs { mtime: then.attrs.mtime, ..now.attrs.clone() } == then.attrs;
-    Ok(alike && now.attrs.mtime < began)
-}
-
-/// When a try began, as far as the times of files can tell.
-fn began(known: &Known) -> Result<mica_core::Timestamp> {
-    // A file's time is that of the kernel's last tick.
-    const TICK: jiff::SignedDuration = jiff::SignedDuration::from_millis(10);
-    let made = known.container.record().created.parse::<jiff::Timestamp>();
-    let made = made.map_err(|error| Error::because(Kind::Corrupt, "the record of the try has no time", error))?;
-    let made = made.checked_sub(TICK).unwrap_or(made);
-    let nanos = u32::try_from(made.subsec_nanosecond()).unwrap_or(0);
-    Ok(mica_core::Timestamp { secs: made.as_second(), nanos })
+    let both = now.kind.is_directory() && then.kind.is_directory();
+    Ok(both && Attrs { mtime: then.attrs.mtime, ..now.attrs } == then.attrs)
 }
 
 /// Whether the directory that an upper stands for was changed itself, and not only what is in it.

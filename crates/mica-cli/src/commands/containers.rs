@@ -80,11 +80,15 @@ pub(super) fn each<'a>(
 }
 
 pub(super) fn rm(engine: &Engine, args: &RmArgs) -> Result<ExitCode> {
+    let mut removed = false;
     let code = each(&args.containers, |word| {
         engine.remove_container(word, args.force)?;
+        removed = true;
         line(word)
     })?;
-    empty_trash(engine)?;
+    if removed {
+        empty_trash(engine)?;
+    }
     Ok(code)
 }
 

@@ -77,8 +77,8 @@ pub(super) fn rmi(engine: &Engine, args: &RmiArgs) -> Result<ExitCode> {
     })?;
     if deleted {
         engine.collect()?;
+        empty_trash(engine)?;
     }
-    empty_trash(engine)?;
     Ok(code)
 }
 

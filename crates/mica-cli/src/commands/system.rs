@@ -63,7 +63,7 @@ pub(super) fn prune(engine: &Engine, args: &PruneArgs) -> Result<ExitCode> {
     let plan = engine.plan_prune(args.all)?;
     if !args.force {
         say(&format!(
-            "mica: this removes {} ended containers, {} images, and all layers and blobs that nothing else uses",
+            "This removes {} ended containers, {} images, and all layers and blobs that nothing else uses",
             plan.containers.len(),
             plan.images.len()
         ));

@@ -11,6 +11,8 @@
 mod common;
 mod containers;
 mod debian;
+mod mounting;
+mod output;
 mod peers;
 mod peers_at_work;
 mod refusals;
