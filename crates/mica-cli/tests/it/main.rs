@@ -10,11 +10,14 @@
 
 mod common;
 mod containers;
+mod crash;
 mod debian;
+mod full_disk;
 mod mounting;
 mod output;
 mod peers;
 mod peers_at_work;
+mod race;
 mod refusals;
 mod trying;
 
