@@ -13,6 +13,7 @@ use super::{Unpack, place};
 use crate::error::lossy;
 use crate::recon::ReconWriter;
 use crate::tar::{Archive, Entry, EntryKind};
+use crate::tree::HOST_LABEL;
 use crate::{EntryError, LayerError, Result};
 
 /// Holes are hashed as the zeros they read as, which costs time though no space. A layer may have this many bytes of
@@ -429,7 +430,10 @@ fn hash_zeros(hasher: Option<&mut blake3::Hasher>, mut count: u64) {
 
 fn attrs(entry: &Entry) -> Attrs {
     let Entry { mode, uid, gid, mtime, .. } = *entry;
-    Attrs { mode, uid, gid, mtime, xattrs: entry.xattrs.clone() }
+    let mut xattrs = entry.xattrs.clone();
+    // The label of the machine that wrote the tar: an upper has that of its own, and packing leaves both out.
+    xattrs.remove(HOST_LABEL);
+    Attrs { mode, uid, gid, mtime, xattrs }
 }
 
 pub(super) const fn time(attrs: &Attrs) -> Time {

@@ -236,6 +236,15 @@ fn owner_comes_before_mode_and_capabilities() {
     assert!(diff.get(&path("d/plain")).unwrap().xattrs.is_empty());
 }
 
+// A machine's policy labels the files of an upper too; kept here, a copied-up directory would look changed.
+#[test]
+fn the_label_of_another_machine_is_in_recon_alone() {
+    let layer =
+        unpacked(&[file("f", "x").pax(&[("RHT.security.selinux", b"u:object_r:t:s0"), ("SCHILY.xattr.user.a", b"1")])]);
+    let names: Vec<_> = layer.node("f").attrs.xattrs.into_keys().collect();
+    assert_eq!(names, [b"user.a".to_vec()]);
+}
+
 #[test]
 fn large_owners_and_times_of_all_kinds_are_kept() {
     needs!(root);
