@@ -1,0 +1,244 @@
+//! `load` and `commit` stopped or failed at every change of the disk: the old state or the new one, never a half.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use mica_testkit::{needs, tree};
+
+use crate::common::{Mica, Said};
+
+/// No command of these comes to this many changes.
+const ENOUGH: u64 = 2_000;
+
+/// Runs the command with a fault.
+fn with_fault(mica: &Mica, fault: &str, args: &[&str]) -> Said {
+    let output = mica.command(args).env("MICA_FAULT", fault).output().unwrap();
+    Said::of(output)
+}
+
+/// A store with one image of two layers, `two`, and a container `box` on it that has changes.
+fn furnished() -> Mica {
+    let mica = Mica::new();
+    let root = mica.path("rootfs");
+    fs::create_dir(&root).unwrap();
+    tree! {
+        "etc/hosts" = "127.0.0.1 localhost\n" mtime 1;
+        "bin/prog" = "program" mode 0o755 mtime 1;
+        "var/log/" mode 0o700 mtime 1;
+    }
+    .write_to(&root);
+    mica.run(["import", "-q", root.to_str().unwrap(), "one"]);
+    change(&mica, "one", "first", "etc/new");
+    mica.run(["commit", "-q", "first", "two"]);
+    change(&mica, "two", "box", "etc/newer");
+    mica.run(["rm", "first"]);
+    mica
+}
+
+/// Makes container `name` on `image` with a file of its own.
+fn change(mica: &Mica, image: &str, name: &str, file: &str) {
+    mica.run(["create", "--name", name, image, "true"]);
+    let merged = mica.run(["mount", name]).line();
+    fs::write(Path::new(&merged).join(file), format!("{file} of {name}\n")).unwrap();
+    mica.run(["umount", name]);
+}
+
+/// What image `name` shows at `file`: through a union, to the last layer.
+fn shows(mica: &Mica, name: &str, file: &str) -> String {
+    mica.run(["create", "--name", "look", name, "true"]);
+    let merged = mica.run(["mount", "look"]).line();
+    let text = fs::read_to_string(Path::new(&merged).join(file)).unwrap();
+    mica.run(["rm", "-f", "look"]);
+    text
+}
+
+/// The store has no damage; what a killed command left is swept by the next that collects.
+#[track_caller]
+fn assert_sound(mica: &Mica, when: &str) {
+    let said = mica.try_run(["system", "check", "-q"]);
+    assert_eq!((said.status, said.out.as_str()), (0, ""), "{when}: {said:#?}");
+}
+
+/// A copy of a store's files, to begin from again: layers keep their attributes and marks.
+fn copy(from: &Mica) -> Mica {
+    let to = Mica::new();
+    let copied = std::process::Command::new("cp").arg("-a").arg(from.root()).arg(to.root()).status().unwrap();
+    assert!(copied.success());
+    to
+}
+
+fn names(mica: &Mica) -> String {
+    mica.run(["images", "--format", "{{.Repository}}:{{.Tag}}"]).out
+}
+
+/// Kills the command at each change in turn, in a copy of `begin`; after each kill the image that it makes is there whole
+/// or not there at all, and the same command goes through.
+fn killed_everywhere(begin: &Mica, args: &[&str], file: &str) {
+    let mut killed = 0;
+    let (mut before, mut after) = (0, 0);
+    for nth in 1..ENOUGH {
+        let mica = copy(begin);
+        let said = with_fault(&mica, &format!("kill@{nth}"), args);
+        if said.status == 0 {
+            assert!(killed > 10, "only {killed} changes were met");
+            assert!(before > 0 && after > 0, "{before} kills were before the image was there, {after} after");
+            return;
+        }
+        assert_eq!(said.status, 128 + 9, "{said:#?}");
+        killed += 1;
+        let when = format!("{args:?} was killed at {nth}");
+        assert_sound(&mica, &when);
+        if names(&mica).contains("new:latest") {
+            after += 1;
+            if after == 1 {
+                assert!(!shows(&mica, "new", file).is_empty());
+            }
+        } else {
+            before += 1;
+        }
+        mica.run(args);
+        // Looking at it costs as much as all the rest, and the check has proved the content.
+        if nth % 16 == 0 {
+            assert!(!shows(&mica, "new", file).is_empty());
+        }
+        assert_sound(&mica, &when);
+        mica.run(["system", "prune", "-f"]);
+        mica.assert_whole();
+        assert!(names(&mica).contains("new:latest"), "{when}");
+    }
+    panic!("{args:?} does not end");
+}
+
+/// Fails each change in turn: one clear error or success, and nothing half.
+fn failed_everywhere(begin: &Mica, args: &[&str], errno: &str, on: &str) {
+    let mut failed = 0;
+    let contents = begin.contents();
+    for nth in 1..ENOUGH {
+        let mica = copy(begin);
+        let said = with_fault(&mica, &format!("fail@{nth}{on}:{errno}"), args);
+        let when = format!("{args:?} failed with {errno} at {nth}{on}: {said:#?}");
+        let errors = said.err.lines().filter(|line| line.starts_with("mica: ")).count();
+        match said.status {
+            0 => assert_eq!(errors, 0, "{when}"),
+            125 => assert_eq!(errors, 1, "{when}"),
+            _ => panic!("{when}"),
+        }
+        if said.status == 125 && errno == "ENOSPC" {
+            assert!(said.err.contains("No space left") && said.err.contains("\nhint: make room"), "{when}");
+        }
+        let is_new = names(&mica).contains("new:latest");
+        assert!(is_new || said.status == 125, "{when}");
+        assert_sound(&mica, &when);
+        failed += 1;
+        if on.is_empty() {
+            for place in ["staging", "leases"] {
+                let left = fs::read_dir(mica.root().join(place)).unwrap().count();
+                // What could not be removed is removed by the next command that writes.
+                assert!(left == 0 || said.status == 125, "{place}: {when}");
+            }
+        }
+        mica.run(args);
+        mica.run(["system", "prune", "-f"]);
+        mica.assert_whole();
+        if said.status == 0 && errors == 0 && passed_untouched(begin, args, nth) {
+            assert!(failed > 10, "only {failed} changes were met");
+            assert_eq!(begin.contents(), contents);
+            return;
+        }
+    }
+    panic!("{args:?} does not end");
+}
+
+/// Whether the command has fewer than `nth` changes.
+fn passed_untouched(begin: &Mica, args: &[&str], nth: u64) -> bool {
+    with_fault(&copy(begin), &format!("kill@{nth}"), args).status == 0
+}
+
+/// The archive of image `two` under another name, and an empty store for it.
+fn archive_and_store() -> (Mica, Mica, String) {
+    let source = furnished();
+    source.run(["tag", "two", "new"]);
+    let path = source.path("new.tar");
+    let archive = path.to_str().unwrap().to_owned();
+    source.run(["save", "--format", "oci-archive", "-o", &archive, "new"]);
+    let empty = Mica::new();
+    empty.run(["images"]);
+    (source, empty, archive)
+}
+
+#[test]
+fn a_load_that_is_killed_leaves_the_old_state_or_the_new() {
+    needs!(root, overlay);
+    let (_source, empty, archive) = archive_and_store();
+    killed_everywhere(&empty, &["load", "-q", "-i", &archive], "etc/new");
+}
+
+#[test]
+fn a_commit_that_is_killed_leaves_the_old_state_or_the_new() {
+    needs!(root, overlay);
+    killed_everywhere(&furnished(), &["commit", "-q", "-m", "m", "box", "new"], "etc/newer");
+}
+
+#[test]
+fn a_load_that_cannot_write_says_so_and_leaves_nothing_half() {
+    needs!(root, overlay);
+    let (_source, empty, archive) = archive_and_store();
+    let args = ["load", "-q", "-i", &archive];
+    failed_everywhere(&empty, &args, "ENOSPC", "");
+    failed_everywhere(&empty, &args, "EIO", "");
+}
+
+#[test]
+fn a_commit_that_cannot_write_says_so_and_leaves_nothing_half() {
+    needs!(root, overlay);
+    let begin = furnished();
+    let args = ["commit", "-q", "-m", "m", "box", "new"];
+    failed_everywhere(&begin, &args, "ENOSPC", "");
+    failed_everywhere(&begin, &args, "EIO", "");
+}
+
+#[test]
+fn a_load_that_is_killed_at_any_time_is_begun_again() {
+    needs!(root, overlay);
+    let source = Mica::new();
+    let root = source.path("rootfs");
+    fs::create_dir_all(root.join("many")).unwrap();
+    let mut random = fs::File::open("/dev/urandom").unwrap();
+    let mut big = fs::File::create(root.join("big")).unwrap();
+    std::io::copy(&mut std::io::Read::by_ref(&mut std::io::Read::take(&mut random, 32 << 20)), &mut big).unwrap();
+    big.flush().unwrap();
+    for number in 0..300 {
+        fs::write(root.join(format!("many/{number}")), number.to_string()).unwrap();
+    }
+    source.run(["import", "-q", root.to_str().unwrap(), "new"]);
+    let archive = source.path("new.tar");
+    source.run(["save", "-o", archive.to_str().unwrap(), "new"]);
+    let args = ["load", "-q", "-i", archive.to_str().unwrap()];
+
+    let mica = Mica::new();
+    let begun = Instant::now();
+    mica.run(args);
+    let whole = begun.elapsed();
+    mica.run(["rmi", "new"]);
+    mica.run(["system", "prune", "-f"]);
+    let mut killed = 0;
+    for step in 1..=10 {
+        let mut loading = mica.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // A little uneven, so that the moments differ from run to run.
+        std::thread::sleep(whole * step / 11 + Duration::from_micros(u64::from(std::process::id() % 997)));
+        loading.kill().unwrap();
+        killed += u32::from(!loading.wait().unwrap().success());
+        assert_sound(&mica, &format!("killed after {step} of 11 parts"));
+        if names(&mica).contains("new:latest") {
+            mica.run(["rmi", "new"]);
+        }
+    }
+    assert!(killed >= 3, "only {killed} loads of 10 were still at work when they were killed");
+    mica.run(args);
+    assert_eq!(shows(&mica, "new", "many/299"), "299");
+    mica.run(["system", "prune", "-f"]);
+    mica.assert_whole();
+}

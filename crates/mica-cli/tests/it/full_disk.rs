@@ -1,0 +1,143 @@
+//! A disk that is full: one error that says so, a store as it was, and the same command when there is room again.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use mica_testkit::{LoopFs, busybox_rootfs, needs};
+
+use crate::common::Mica;
+
+const MIB: u64 = 1 << 20;
+
+/// A store on a small disk of its own.
+struct Small {
+    // Before the disk, which must not be busy when it goes.
+    mica: Mica,
+    disk: LoopFs,
+}
+
+impl Small {
+    fn new() -> Self {
+        let disk = LoopFs::ext4(48 * MIB);
+        let mica = Mica::at(disk.path().join("store"));
+        mica.run(["images"]);
+        Self { mica, disk }
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.disk.path().join("filler")).unwrap();
+    }
+
+    /// The command fails for want of room, in one sentence with what to do, and leaves all as it was. With room it works.
+    fn needs_room(&self, args: &[&str]) {
+        let mica = &self.mica;
+        let before = mica.contents();
+        // With almost nothing left, and with enough to begin.
+        for left in [0, MIB / 4, MIB] {
+            self.disk.fill(left);
+            let error = mica.refuses(args);
+            assert!(error.contains("No space left") && error.contains("\nhint: make room"), "{left}: {error}");
+            let now = mica.contents();
+            let differs: Vec<_> =
+                before.keys().chain(now.keys()).filter(|path| before.get(*path) != now.get(*path)).collect();
+            assert!(differs.is_empty(), "{args:?} with {left} bytes left changed {differs:?}");
+            let checked = mica.run(["system", "check"]);
+            assert!(checked.out.contains("are whole"), "{checked:#?}");
+            self.free();
+        }
+        mica.run(args);
+        mica.assert_whole();
+    }
+}
+
+/// A directory with `size` bytes that do not compress.
+fn heavy(dir: &Path, size: u64) {
+    fs::create_dir_all(dir.join("data")).unwrap();
+    let mut content = Vec::new();
+    fs::File::open("/dev/urandom").unwrap().take(size).read_to_end(&mut content).unwrap();
+    fs::write(dir.join("data/random"), content).unwrap();
+}
+
+#[test]
+fn an_import_into_a_full_disk() {
+    needs!(loop_devices);
+    let small = Small::new();
+    let root = small.mica.path("rootfs");
+    heavy(&root, 4 * MIB);
+    small.needs_room(&["import", "-q", root.to_str().unwrap(), "heavy"]);
+}
+
+#[test]
+fn a_load_into_a_full_disk() {
+    needs!(loop_devices);
+    let small = Small::new();
+    let source = Mica::new();
+    let root = source.path("rootfs");
+    heavy(&root, 4 * MIB);
+    source.run(["import", "-q", root.to_str().unwrap(), "heavy"]);
+    for form in ["oci-archive", "docker-archive"] {
+        let archive = small.mica.path(form);
+        let archive = archive.to_str().unwrap();
+        source.run(["save", "--format", form, "-o", archive, "heavy"]);
+        small.needs_room(&["load", "-q", "-i", archive]);
+        small.mica.run(["rmi", "heavy"]);
+        small.mica.run(["system", "prune", "-f"]);
+    }
+}
+
+#[test]
+fn a_commit_into_a_full_disk() {
+    needs!(loop_devices, overlay);
+    let small = Small::new();
+    let mica = &small.mica;
+    let root = mica.path("rootfs");
+    fs::create_dir(&root).unwrap();
+    mica.run(["import", "-q", root.to_str().unwrap(), "empty"]);
+    mica.run(["create", "--name", "box", "empty", "true"]);
+    let merged = mica.run(["mount", "box"]).line();
+    heavy(Path::new(&merged), 4 * MIB);
+    mica.run(["umount", "box"]);
+    small.needs_room(&["commit", "-q", "box", "heavy"]);
+    assert_eq!(mica.run(["layers", "-q", "heavy"]).out.lines().count(), 2);
+    mica.run(["rm", "box"]);
+}
+
+#[test]
+fn a_run_on_a_full_disk() {
+    needs!(loop_devices, overlay, program "busybox");
+    let small = Small::new();
+    let mica = &small.mica;
+    let root = mica.path("rootfs");
+    fs::create_dir(&root).unwrap();
+    busybox_rootfs(&root);
+    mica.run(["import", "-q", root.to_str().unwrap(), "tiny"]);
+    mica.run(["run", "--rm", "tiny", "true"]);
+    mica.run(["system", "prune", "-f"]);
+
+    // The command itself meets the end of the disk, and says so; what it wrote before is there.
+    let script = "dd if=/dev/zero of=/big bs=64k; echo ended with $?";
+    let said = mica.try_run(["run", "--name", "box", "tiny", "sh", "-c", script]);
+    assert!(said.out.contains("ended with 1") && said.err.contains("No space left"), "{said:#?}");
+    assert!(!said.err.contains("mica: ") || said.status == 125, "{said:#?}");
+    assert_eq!(mica.run(["diff", "box"]).out, "A /big\n");
+    let checked = mica.run(["system", "check"]);
+    assert!(checked.out.contains("are whole"), "{checked:#?}");
+    assert!(mica.run(["ps", "-a"]).out.contains("Exited"), "its end is known");
+    // Removing needs no room.
+    mica.run(["rm", "box"]);
+    mica.run(["run", "--rm", "tiny", "true"]);
+
+    // No room for a container at all.
+    let before = mica.contents();
+    small.disk.fill(0);
+    let said = mica.try_run(["run", "--rm", "tiny", "true"]);
+    if said.status != 0 {
+        assert_eq!((said.status, said.err.matches("mica: ").count()), (125, 1), "{said:#?}");
+        assert!(said.err.contains("No space left") && said.err.contains("\nhint: make room"), "{said:#?}");
+    }
+    assert_eq!(mica.contents(), before, "a container that could not run left something");
+    small.free();
+    mica.run(["run", "--rm", "tiny", "true"]);
+    mica.assert_whole();
+}
