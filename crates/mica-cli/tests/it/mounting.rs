@@ -235,7 +235,7 @@ fn a_hundred_and_thirty_layers_are_one_tree() {
             RelPath::parse(format!("d/{number:03}").as_bytes()).unwrap(),
             mica_testkit::Entry::new(mica_testkit::What::File(vec![b'x'; number])),
         );
-        if number > 0 && number % 10 == 0 {
+        if number > 0 && number.is_multiple_of(10) {
             tree.put(
                 RelPath::parse(format!("d/{:03}", number - 5).as_bytes()).unwrap(),
                 mica_testkit::Entry::new(mica_testkit::What::Whiteout),
