@@ -87,6 +87,9 @@ impl From<StoreError> for Error {
             }
             StoreError::Ambiguous { .. } => Some("give more of the ID"),
             StoreError::NameTaken { .. } => Some("choose another --name, or remove the container that has it"),
+            StoreError::InUse { by, .. } if by.iter().all(|user| user == "a running operation") => {
+                Some("wait until it is done, or use --force")
+            }
             StoreError::InUse { .. } => Some("remove the containers first, or use --force"),
             StoreError::Corrupt { .. } => {
                 Some("`mica system check --repair` sets aside what is broken; then load it again")
