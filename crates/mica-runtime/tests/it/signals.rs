@@ -1,6 +1,6 @@
 //! Signals on their way to the command.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use mica_testkit::needs;
@@ -35,9 +35,7 @@ pub(crate) fn signals_to_init_reach_the_command() {
 pub(crate) fn signals_that_the_caller_ignores_stay_ignored() {
     needs!(root, program "busybox");
     let case = Case::sh(LISTENER);
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
-    command.arg(case.command().get_program()).args(case.command().get_args());
+    let mut command = case.command_after("trap '' HUP");
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut running = Running { child, _case: Some(case) };
     running.read_until("ready\n");

@@ -104,15 +104,25 @@ impl Case {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(self.job());
+        let mut command = with_default_signals();
+        command.arg(std::env::current_exe().unwrap()).args(self.job());
+        command
+    }
+
+    /// The subject by a shell that does `first`, as a caller's caller would.
+    pub(crate) fn command_after(&self, first: &str) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{first}; exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().unwrap())
+            .args(self.job());
         command
     }
 
     /// The subject as the leader of a session whose terminal is its descriptor 0.
     pub(crate) fn command_with_terminal(&self) -> Command {
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(std::env::current_exe().unwrap()).args(self.job());
+        let mut command = with_default_signals();
+        command.args(["setsid", "--ctty", "--wait"]).arg(std::env::current_exe().unwrap()).args(self.job());
         command
     }
 
@@ -126,6 +136,14 @@ impl Case {
         let child = self.command().stdin(ProcessStdio::null()).stdout(ProcessStdio::piped()).spawn().unwrap();
         Running { child, _case: Some(self) }
     }
+}
+
+/// A command whose program is to be added. A shell's background job, which the tests may be, ignores the keyboard's signals, and so
+/// would the subject.
+fn with_default_signals() -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,QUIT");
+    command
 }
 
 /// How the subject ended.

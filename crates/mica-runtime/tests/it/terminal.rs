@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use mica_sys::process::{Pty, WindowSize, open_pty, set_window_size};
 use mica_testkit::needs;
@@ -34,12 +35,21 @@ impl Screen {
     /// Reads what is shown until `word` has come since the last look.
     #[track_caller]
     pub(crate) fn look(&mut self, word: &str) {
-        wait_until(&format!("{word:?} is seen"), || {
+        let since = Instant::now();
+        loop {
             self.read();
-            let found = self.seen[self.looked..].find(word);
-            self.looked += found.map_or(0, |at| at + word.len());
-            found.is_some()
-        });
+            if let Some(at) = self.seen[self.looked..].find(word) {
+                self.looked += at + word.len();
+                return;
+            }
+            assert!(
+                since.elapsed() < Duration::from_secs(10),
+                "{word:?} is not seen after {} of {:?}",
+                self.looked,
+                self.seen
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn read(&mut self) {
@@ -148,8 +158,8 @@ pub(crate) fn the_callers_terminal_is_put_back() {
 pub(crate) fn the_keyboard_is_played_to_the_command() {
     needs!(root, program "busybox", program "setsid");
     // ^C reaches the command as the terminal's own signal, and ^D ends its input.
-    let script =
-        "trap 'echo interrupted' INT; echo ready; read line; echo got $line; echo sleeping; sleep 100; cat; echo end";
+    let script = "trap 'echo interrupted; : >/tmp/stop' INT; echo ready; read line; echo got $line; echo sleeping; \
+        while [ ! -e /tmp/stop ]; do sleep 0.05; done; cat; echo end";
     let (_case, mut screen) = with_terminal(script);
     screen.look("ready");
     screen.type_in("some words\r");

@@ -96,3 +96,25 @@ pub fn memory_file(name: &str) -> Result<OwnedFd, SysError> {
     use rustix::fs::{MemfdFlags, memfd_create};
     memfd_create(name, MemfdFlags::CLOEXEC).map_err(failed("memfd_create", name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_does_not_fork() {
+        std::thread::scope(|scope| {
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || wait.recv());
+            assert_eq!(fork().unwrap_err().errno(), rustix::io::Errno::INVAL);
+            drop(go);
+        });
+    }
+
+    #[test]
+    fn only_standard_descriptors_are_redirected_and_only_open_ones_taken() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(redirect(&null, 3).is_err());
+        assert!(take_inherited(1_000_000, 1).is_err());
+    }
+}

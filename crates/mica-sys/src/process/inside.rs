@@ -198,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn magic_links_are_not_followed() {
+        let host = fs::File::open("/").unwrap();
+        for path in [&b"/proc/self/cwd"[..], b"/proc/self/root/etc"] {
+            assert_eq!(open_inside(&host, path).unwrap_err().errno(), Errno::LOOP);
+        }
+    }
+
+    #[test]
     fn a_circle_of_links_ends_in_an_error() {
         let temp = Temp::new("circle");
         symlink("b", temp.0.join("root/a")).unwrap();

@@ -148,3 +148,35 @@ fn stop(plan: &mut Plan, call: &'static str) -> c_int {
     plan.call = call;
     127
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::path::Path;
+
+    use super::super::{Ended, open_place, wait_for};
+    use super::*;
+
+    fn spawned(exe: &str, args: &[&str], fds: &[BorrowedFd<'_>]) -> Result<Ended, SysError> {
+        let exe = open_place(Path::new(exe)).unwrap();
+        let argv: Vec<CString> = args.iter().map(|arg| CString::new(*arg).unwrap()).collect();
+        let child = spawn(&Spawn { exe: exe.as_fd(), argv: &argv, namespaces: Namespaces::default(), fds })?;
+        wait_for(child.pid)
+    }
+
+    #[test]
+    fn descriptors_stand_in_order_from_the_first_and_no_other_does() {
+        let (zero, null) = (open_place(Path::new("/dev/zero")).unwrap(), open_place(Path::new("/dev/null")).unwrap());
+        let script = "a=$(readlink /proc/$$/fd/3) b=$(readlink /proc/$$/fd/4); \
+            [ \"$a $b\" = '/dev/null /dev/zero' ] && ! [ -e /proc/$$/fd/5 ] && [ -z \"$HOME\" ] && exit 9; exit 1";
+        let ended = spawned("/bin/sh", &["sh", "-c", script], &[null.as_fd(), zero.as_fd()]);
+        assert_eq!(ended, Ok(Ended::Code(9)));
+    }
+
+    #[test]
+    fn what_cannot_be_executed_is_the_callers_error() {
+        let error = spawned("/etc", &["a-name"], &[]).unwrap_err();
+        assert_eq!((error.call(), error.errno()), ("execveat", Errno::ACCESS));
+        assert!(error.to_string().contains("a-name"));
+    }
+}
