@@ -53,6 +53,13 @@ impl Mica {
         Self { scratch: Scratch::new(), root }
     }
 
+    /// An empty store on a file system in memory, for a test that would flush a disk a thousand times.
+    pub(crate) fn in_memory() -> Self {
+        let scratch = Scratch::new();
+        let root = scratch.tmpfs("memory", "size=64m").join("store");
+        Self { scratch, root }
+    }
+
     /// The store.
     pub(crate) fn root(&self) -> &Path {
         &self.root

@@ -53,7 +53,7 @@ impl Machine {
         ["sh".to_owned(), "-c".to_owned(), format!("cd {} || exit 99\n{script}", self.place.display())]
     }
 
-    fn with<'a>(&self, flags: &[&'a str], script: &str) -> Vec<String> {
+    fn with(&self, flags: &[&str], script: &str) -> Vec<String> {
         let mut args = vec!["try".to_owned()];
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         args.push("--".to_owned());
