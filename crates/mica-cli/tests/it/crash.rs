@@ -74,6 +74,10 @@ fn names(mica: &Mica) -> String {
     mica.run(["images", "--format", "{{.Repository}}:{{.Tag}}"]).out
 }
 
+fn entries(mica: &Mica, place: &str) -> usize {
+    fs::read_dir(mica.root().join(place)).unwrap().count()
+}
+
 /// Kills the command at each change in turn, in a copy of `begin`; after each kill the image that it makes is there whole
 /// or not there at all, and the same command goes through.
 fn killed_everywhere(begin: &Mica, args: &[&str], file: &str) {
@@ -96,6 +100,7 @@ fn killed_everywhere(begin: &Mica, args: &[&str], file: &str) {
             }
         } else {
             before += 1;
+            assert_eq!(entries(&mica, "names"), entries(begin, "names"), "a name without an image: {when}");
         }
         mica.run(args);
         assert!(names(&mica).contains("new:latest"), "{when}");
@@ -117,6 +122,9 @@ fn failed_everywhere(begin: &Mica, args: &[&str], errno: &str) {
         let mica = copy(begin);
         let said = with_fault(&mica, &format!("fail@{nth}:{errno}"), args);
         let when = format!("{args:?} failed with {errno} at {nth}: {said:#?}");
+        let left = ["staging", "leases"].map(|place| entries(&mica, place));
+        // A command that went through met the fault, if any, as it cleaned up; the next sweeps that.
+        assert!(left == [0, 0] || said.status == 0, "{left:?} are left: {when}");
         let errors = said.err.lines().filter(|line| line.starts_with("mica: ")).count();
         match said.status {
             0 => assert_eq!(errors, 0, "{when}"),
@@ -128,16 +136,15 @@ fn failed_everywhere(begin: &Mica, args: &[&str], errno: &str) {
         }
         let is_new = names(&mica).contains("new:latest");
         assert!(is_new || said.status == 125, "{when}");
+        assert_eq!(["staging", "leases"].map(|place| entries(&mica, place)), [0, 0], "not swept: {when}");
         assert_sound(&mica, &when);
-        for place in ["staging", "leases"] {
-            assert_eq!(fs::read_dir(mica.root().join(place)).unwrap().count(), 0, "{place}: {when}");
-        }
         mica.run(args);
         if nth % 8 == 0 {
             mica.run(["system", "prune", "-f"]);
         }
         mica.assert_whole();
         if said.status == 0 && passed_untouched(begin, args, nth) {
+            assert_eq!(left, [0, 0], "left by a command that nothing disturbed");
             assert!(nth > 10, "only {} changes were met", nth - 1);
             return;
         }
