@@ -110,6 +110,8 @@ fn a_mounted_container_starts_on_that_very_mount() {
     mica.run(["create", "--name", "box", "tiny", "sh", "-c", "cat /etc/outside; echo inside > /etc/inside"]);
     let place = mount(&mica, "box");
     fs::write(place.join("etc/outside"), "outside\n").unwrap();
+    // A second mount of the same upper would not see through what this one remembers.
+    assert!(!place.join("etc/inside").exists());
     assert_eq!(mica.run(["start", "-a", "box"]).out, "outside\n");
     assert_eq!(fs::read_to_string(place.join("etc/inside")).unwrap(), "inside\n");
     // What the container had mounted is not here.
@@ -145,13 +147,17 @@ fn a_live_directory_is_an_image_and_stays_as_it_is() {
     fs::create_dir(&root).unwrap();
     mica_testkit::busybox_rootfs(&root);
     fs::set_permissions(&root, fs::Permissions::from_mode(0o751)).unwrap();
+    fs::set_permissions(root.join("etc"), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::write(root.join("etc/hosts"), "its own\n").unwrap();
     let before = Snapshot::of(&root);
     let image = format!("dir:{}", root.display());
-    let script = "echo a > /etc/new; rm -r /var; chmod 700 /bin/busybox; stat -c %a /";
-    assert_eq!(mica.run(["run", "--name", "box", &image, "sh", "-c", script]).out, "751\n");
+    let script = "echo a > /etc/new; rm -r /var; chmod 700 /bin/busybox; stat -c %a / /etc";
+    assert_eq!(mica.run(["run", "--name", "box", &image, "sh", "-c", script]).out, "751\n711\n");
     before.assert_unchanged(&root, "a run");
     assert_eq!(mica.run(["diff", "box"]).out, "C /bin/busybox\nC /etc\nA /etc/new\nD /var\n");
-    assert!(!mount(&mica, "box").join("var").exists());
+    let place = mount(&mica, "box");
+    assert!(!place.join("var").exists());
+    assert_eq!(fs::read_to_string(place.join("etc/hosts")).unwrap(), "its own\n");
     mica.run(["umount", "box"]);
 
     // Relative paths are of the folder that the command is called in, whatever it is later.
@@ -253,6 +259,10 @@ fn a_hundred_and_thirty_layers_are_one_tree() {
     assert_eq!(fs::read_dir(place.join("d")).unwrap().count(), 130 - 12 + 1);
     assert_eq!(fs::metadata(place.join("d/129")).unwrap().len(), 129);
     fs::remove_file(place.join("d/all")).unwrap();
+    // A name that one layer has and a later one deleted is new.
+    fs::write(place.join("d/005"), "again").unwrap();
+    fs::write(place.join("d/006"), "other").unwrap();
+    assert_eq!(mica.run(["diff", "box"]).out, "C /d\nA /d/005\nC /d/006\nD /d/all\n");
     mica.run(["commit", "-q", "box", "high:131"]);
     assert_eq!(mica.run(["layers", "-q", "high:131"]).out.lines().count(), 131);
     mica.run(["create", "--name", "next", "high:131"]);
