@@ -121,6 +121,13 @@ fn without_a_form_a_save_is_a_docker_archive() {
     let manifest = tool("tar", [OsStr::new("-xOf"), archive.as_os_str(), OsStr::new("manifest.json")]);
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     assert_eq!(manifest[0]["RepoTags"], json!(["docker.io/library/tiny:latest"]));
+    // A root that no layer states is shown by others in ways of their own.
+    let layer = mica.path("layer.tar");
+    let name = manifest[0]["Layers"][0].as_str().unwrap();
+    let mut extract = Command::new("tar");
+    extract.arg("-xOf").arg(&archive).arg(name).stdout(fs::File::create(&layer).unwrap());
+    assert!(extract.status().unwrap().success());
+    assert_eq!(tool("tar", [OsStr::new("-tf"), layer.as_os_str()]).lines().next(), Some("./"));
     let of_skopeo = tool("skopeo", ["inspect", "--raw", &at("docker-archive", &archive, "tiny:latest")]);
     let of_skopeo: Value = serde_json::from_str(&of_skopeo).unwrap();
     assert_eq!(of_skopeo["config"]["digest"], json!(id));
