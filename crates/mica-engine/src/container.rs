@@ -185,17 +185,15 @@ impl Engine {
 
     pub(crate) fn create_known(&self, create: &Create) -> Result<Known> {
         let lease = self.store.lease()?;
-        let scaffold = self.scaffold(&lease)?;
-        let (base, image, layers, root, defaults) = match create.image.strip_prefix("dir:") {
+        let (base, image, mut layers, root, defaults) = match create.image.strip_prefix("dir:") {
             Some(path) => {
                 let (path, root) = live_directory(Path::new(path))?;
-                (Base::Directory { path }, None, vec![scaffold], Some(root), ContainerConfig::default())
+                (Base::Directory { path }, None, Vec::new(), Some(root), ContainerConfig::default())
             }
             None => {
                 let FoundImage { image, .. } = self.find_image(&create.image)?;
                 let (_, config) = config_of(&self.store, &image.id)?;
-                let layers = std::iter::once(scaffold).chain(image.layers.iter().copied()).collect();
-                (Base::Image { asked: create.image.clone() }, Some(image.id), layers, None, config.config)
+                (Base::Image { asked: create.image.clone() }, Some(image.id), image.layers, None, config.config)
             }
         };
         let config = merge(&defaults, create)?;
@@ -206,9 +204,10 @@ impl Engine {
         if let Some(name) = &name {
             self.check_free(name)?;
         }
+        // Last, since the scaffold and what a chain needs are made where they are missing.
+        layers.insert(0, self.scaffold(&lease)?);
         let root = match root {
             Some(root) => root,
-            // Last, since what a chain needs is made here where it is missing.
             None => self.store.lowers(&layers)?.root,
         };
         let settings = Settings {

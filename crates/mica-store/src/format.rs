@@ -32,6 +32,8 @@
 //!     config.json                        ContainerRecord. Its `name` is the truth; a claim only makes it unique
 //!     state.json                         ContainerState. Absent until something happened to the container
 //!     upper/ work/                       overlayfs' directories; upper/ starts with the attributes of the chain's root
+//!     views/<n>/{upper,work}/            the same for each further file system of a `try`
+//!     owner                              flocked by the command that removes it at its end; free: that command was killed
 //! volatile/<boot id>/<64 hex>/           a container that does not outlive the machine's uptime (`--rm`): as containers/
 //! volumes/ build/                        reserved
 //! ```

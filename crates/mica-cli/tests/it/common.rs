@@ -133,11 +133,11 @@ impl Mica {
         self.run([OsStr::new("import"), OsStr::new("-q"), root.as_os_str(), OsStr::new(name)]).line()
     }
 
-    /// All that is in the store but its locks: where, and what.
+    /// All that is in the store but its locks and its trash, which is never read: where, and what.
     pub(crate) fn contents(&self) -> BTreeMap<PathBuf, String> {
         let mut found = BTreeMap::new();
         list(&self.root, &mut found);
-        found.retain(|path, _| !path.starts_with(self.root.join("locks")));
+        found.retain(|path, _| !["locks", "trash"].iter().any(|dir| path.starts_with(self.root.join(dir))));
         found
     }
 
