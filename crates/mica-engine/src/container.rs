@@ -268,6 +268,8 @@ impl Engine {
     pub(crate) fn union_dirs(&self, known: &Known) -> Result<UnionDirs> {
         let mut lowers = self.store.lowers(&known.container.record().layers)?.dirs;
         if let Base::Directory { path } = &known.settings.base {
+            // overlayfs refuses a lower inside of another: a directory that the store lies in does without the scaffold.
+            lowers.retain(|lower| !lower.starts_with(path));
             lowers.insert(0, path.clone());
         }
         Ok(UnionDirs {
@@ -287,11 +289,13 @@ pub(crate) fn settings_value(settings: &Settings) -> Result<serde_json::Value> {
         .map_err(|error| Error::because(Kind::System, "write the container's settings", error))
 }
 
-/// The absolute path of a live directory, and what its root looks like.
+/// The path of a live directory, absolute and without symlinks, and what its root looks like.
 fn live_directory(path: &Path) -> Result<(PathBuf, Attrs)> {
+    use std::os::fd::{AsFd as _, AsRawFd as _};
     let attempt = || format!("use the directory {path:?} as an image");
-    let absolute = std::path::absolute(path).map_err(|error| Error::because(Kind::Usage, attempt(), error))?;
-    let dir = mica_sys::Dir::open(&absolute).map_err(|error| Error::from(error).while_(attempt()))?;
+    let dir = mica_sys::Dir::open(path).map_err(|error| Error::from(error).while_(attempt()))?;
+    let absolute = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()))
+        .map_err(|error| Error::because(Kind::System, attempt(), error))?;
     if absolute.to_str().is_none() {
         return Err(Error::new(Kind::Usage, format!("{}: its path is not UTF-8", attempt())));
     }

@@ -1,6 +1,7 @@
 //! A root file system becomes an image of one layer.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -88,8 +89,8 @@ impl Engine {
         };
         let id = progress.begin(&Task { what: "root file system".to_owned(), total });
         let layer = match source {
-            ImportSource::Tar(file) => mica_layer::decoder(Counted { inner: file, progress, id })
-                .map_err(Error::from)
+            ImportSource::Tar(file) => not_empty(Counted { inner: file, progress, id })
+                .and_then(|input| Ok(mica_layer::decoder(input)?))
                 .and_then(|mut tar| self.stage_tar(&mut tar, batch)),
             ImportSource::Directory(path) => Dir::open(&path).map_err(Error::from).and_then(|dir| {
                 // Attributes that no directory has: the root is always stated. Others show a root that no layer states
@@ -162,4 +163,16 @@ impl Engine {
         }
         Ok(id)
     }
+}
+
+/// Whoever should have written the tar and failed leaves a pipe without a byte, which is no tar of nothing.
+fn not_empty(mut input: impl Read) -> Result<impl Read> {
+    let mut first = [0];
+    let read = input.read(&mut first).map_err(|error| Error::because(Kind::System, "read the tar", error))?;
+    if read == 0 {
+        return Err(
+            Error::new(Kind::Usage, "the tar has not a single byte").hinted("look at what whoever writes it says")
+        );
+    }
+    Ok(std::io::Cursor::new(first).chain(input))
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use mica_core::{BlobDigest, DiffId, RelPath};
-use mica_testkit::{Snapshot, Tree, needs, tree};
+use mica_testkit::{Snapshot, Tree, busybox_rootfs, needs, tree};
 use serde_json::{Value, json};
 
 use crate::common::Mica;
@@ -63,6 +63,25 @@ fn without_scaffold(mut tree: Tree, also: &[&str]) -> Tree {
         tree.remove(&RelPath::parse(path.as_bytes()).unwrap());
     }
     tree
+}
+
+#[test]
+fn a_live_directory_may_hold_the_store_and_be_named_by_a_symlink() {
+    needs!(root, overlay, program "busybox");
+    let mica = Mica::new();
+    let tree = mica.root().parent().unwrap().to_owned();
+    busybox_rootfs(&tree);
+    // What the scaffold has elsewhere.
+    for file in ["hosts", "hostname", "resolv.conf"] {
+        File::create(tree.join("etc").join(file)).unwrap();
+    }
+    let link = mica.path("link");
+    symlink(".", &link).unwrap();
+    let image = format!("dir:{}", link.display());
+    let said = mica.run(["run", "--name", "box", &image, "sh", "-c", "echo new > /made; test -d /store/layers"]);
+    assert_eq!(said.err, "");
+    assert_eq!(mica.run(["diff", "box"]).out, "A /made\n");
+    assert!(!tree.join("made").exists());
 }
 
 #[test]

@@ -158,6 +158,8 @@ fn what_is_no_archive() {
     );
     refused(&mica, &["load", "-i", &text], &["load ", "notes.txt", "not an image archive"], None);
     refused(&mica, &["load", "-i", &empty], &["load ", "empty file"], None);
+    refused(&mica, &["load", "-i", "/dev/zero"], &["load ", "empty file"], None);
+    refused(&mica, &["import", &empty, "nothing"], &["import ", "not a single byte"], Some("whoever writes it"));
     refused(&mica, &["load", "-i", &tree], &["load "], Some("mica import"));
     refused(&mica, &["load", "-i", "/etc"], &["load \"/etc\"", "directory"], Some("mica import"));
     refused(&mica, &["load", "-i", "/no/such/file"], &["open \"/no/such/file\"", "No such file"], None);
@@ -224,6 +226,10 @@ fn a_running_container_is_not_removed_but_by_force() {
     let mut running = running.stdout(Stdio::piped()).spawn().unwrap();
     let mut ready = [0; 6];
     std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    // The command may speak before it is recorded that it runs.
+    while mica.run(["ps", "-q"]).out.is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     refused(&mica, &["rm", "box"], &["box", "running"], Some("--force"));
     refused(&mica, &["start", "-a", "box"], &["box", "runs already"], None);
     refused(&mica, &["export", "-o", "/dev/null", "box"], &["box", "running"], None);

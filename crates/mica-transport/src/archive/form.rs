@@ -70,6 +70,10 @@ pub fn spool(input: impl Read + Send, into: &mut dyn Write) -> Result<u64, Trans
     if let ArchiveForm::Other(looks_like) = sniff(&prefix) {
         return Err(TransportError::NotAnArchive { looks_like });
     }
+    // The end of a tar where its beginning should be: nothing is in it, and what follows may never end (/dev/zero).
+    if prefix.first_chunk().map(Header::new).is_some_and(|header| header.is_zero()) {
+        return Err(TransportError::NotAnArchive { looks_like: LooksLike::Empty });
+    }
     let bad = |source| TransportError::Layer { what: "archive".to_owned(), source };
     let plain = mica_layer::decoder(input).map_err(bad)?;
     // What is inside is looked at again: a gzip of a disk image should not be written out for nothing.

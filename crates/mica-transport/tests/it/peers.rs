@@ -234,11 +234,10 @@ fn umoci_unpacks_what_is_written_here() {
     assert_eq!(fs::read_to_string(bundle.join("rootfs/b")).unwrap(), "second");
 }
 
-/// podman with a store of its own.
+/// podman with a store of its own. It refuses a runroot of more than 50 characters, so the names are short.
 fn podman(scratch: &Scratch, args: &[&str]) -> String {
-    let place = |name: &str| scratch.path().join("podman").join(name).display().to_string();
-    let own =
-        ["--root", &place("root"), "--runroot", &place("run"), "--tmpdir", &place("tmp"), "--storage-driver", "vfs"];
+    let place = |name: &str| scratch.path().join(name).display().to_string();
+    let own = ["--root", &place("p"), "--runroot", &place("r"), "--tmpdir", &place("t"), "--storage-driver", "vfs"];
     run("podman", own.iter().chain(args))
 }
 
