@@ -264,7 +264,7 @@ impl Engine {
         }
     }
 
-    /// The directories of a container's union.
+    /// The directories of a container's union, whose upper reaches the disk when asked to.
     pub(crate) fn union_dirs(&self, known: &Known) -> Result<UnionDirs> {
         let mut lowers = self.store.lowers(&known.container.record().layers)?.dirs;
         if let Base::Directory { path } = &known.settings.base {
@@ -274,11 +274,7 @@ impl Engine {
         }
         Ok(UnionDirs {
             lowers,
-            upper: Some(UpperDirs {
-                upper: known.container.upper(),
-                work: known.container.work(),
-                volatile: known.settings.remove,
-            }),
+            upper: Some(UpperDirs { upper: known.container.upper(), work: known.container.work(), volatile: false }),
             marks: Marks::Trusted,
         })
     }

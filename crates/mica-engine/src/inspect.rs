@@ -97,7 +97,7 @@ impl Engine {
             Base::Machine { views } => views.iter().map(|view| view.target.display().to_string()).collect(),
             _ => Vec::new(),
         };
-        let mounted = self.mounted_at(&known)?.map(|path| path.display().to_string());
+        let mounted = self.mounted_at(known.container.id())?.map(|path| path.display().to_string());
         Ok(json!({
             "Id": summary.id,
             "Created": summary.created,

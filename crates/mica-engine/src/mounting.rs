@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mica_store::ContainerId;
 use mica_sys::Dir;
 use mica_sys::mount::{UnmountFlags, mounts, unmount};
 use mica_union::{Driver, Overlay};
@@ -22,7 +23,7 @@ impl Engine {
                 .hinted(format!("`mica diff {word}` shows them")));
         }
         let locked = self.store.lock_container(known.container.id())?;
-        if let Some(path) = self.mounted_at(&known)? {
+        if let Some(path) = self.mounted_at(known.container.id())? {
             return Ok(path);
         }
         let state = self.store.container_state(&known.container)?;
@@ -30,7 +31,7 @@ impl Engine {
             return Err(Error::new(Kind::Conflict, format!("container {} is running", known.container.record().name))
                 .hinted(format!("its tree is at /proc/{}/root", process.pid)));
         }
-        let path = self.place(&known);
+        let path = self.place(known.container.id());
         let home = Dir::open(self.store.run_root())?.ensure_dir(b"mounts", 0o700)?;
         home.ensure_dir(known.container.id().as_str().as_bytes(), 0o700)?;
         Overlay::default().mount(&self.union_dirs(&known)?)?.attach(&path)?;
@@ -45,7 +46,7 @@ impl Engine {
     pub fn unmount(&self, word: &str) -> Result<()> {
         let known = self.find_container(word)?;
         let locked = self.store.lock_container(known.container.id())?;
-        let Some(path) = self.mounted_at(&known)? else {
+        let Some(path) = self.mounted_at(known.container.id())? else {
             return Err(Error::new(
                 Kind::Conflict,
                 format!("container {} is not mounted", known.container.record().name),
@@ -65,20 +66,20 @@ impl Engine {
         for record in self.store.containers()? {
             let Some(container) = self.store.container(&record.id)? else { continue };
             let known = Known::read(container)?;
-            if let Some(path) = self.mounted_at(&known)? {
+            if let Some(path) = self.mounted_at(known.container.id())? {
                 mounted.push((record.name.as_str().to_owned(), path));
             }
         }
         Ok(mounted)
     }
 
-    fn place(&self, known: &Known) -> PathBuf {
-        self.store.run_root().join("mounts").join(known.container.id().as_str())
+    fn place(&self, id: &ContainerId) -> PathBuf {
+        self.store.run_root().join("mounts").join(id.as_str())
     }
 
     /// Where a container's tree is mounted, if it is.
-    pub(crate) fn mounted_at(&self, known: &Known) -> Result<Option<PathBuf>> {
-        let path = self.place(known);
+    pub(crate) fn mounted_at(&self, id: &ContainerId) -> Result<Option<PathBuf>> {
+        let path = self.place(id);
         // Looking at one directory is cheaper than at all mounts, and most containers have none.
         if std::fs::symlink_metadata(&path).is_err() {
             return Ok(None);

@@ -89,7 +89,7 @@ impl Engine {
             let ended = matches!(self.container_summary(&known)?.life, Life::Exited { .. });
             // A kept try has ended as well, and was kept on purpose.
             let is_try = matches!(known.settings.base, crate::container::Base::Machine { .. });
-            if ended && !is_try && self.mounted_at(&known)?.is_none() {
+            if ended && !is_try && self.mounted_at(known.container.id())?.is_none() {
                 pruned.containers.push(record.name.as_str().to_owned());
             } else {
                 used.extend(record.image);

@@ -66,6 +66,23 @@ fn without_scaffold(mut tree: Tree, also: &[&str]) -> Tree {
 }
 
 #[test]
+fn a_container_that_goes_with_its_command_can_be_mounted_before() {
+    needs!(root, overlay, program "busybox");
+    let mica = Mica::new();
+    mica.busybox("tiny");
+    mica.run(["create", "--rm", "--name", "box", "tiny", "cat", "/made"]);
+    fs::write(mount(&mica, "box").join("made"), "outside\n").unwrap();
+    mica.run(["umount", "box"]);
+    assert_eq!(mica.run(["start", "-a", "box"]).out, "outside\n");
+    assert_eq!(mica.run(["ps", "-aq"]).out, "");
+    // One that is still mounted goes with its mount.
+    mica.run(["create", "--rm", "--name", "box", "tiny", "true"]);
+    let place = mount(&mica, "box");
+    mica.run(["start", "-a", "box"]);
+    assert!(!place.exists());
+}
+
+#[test]
 fn a_live_directory_may_hold_the_store_and_be_named_by_a_symlink() {
     needs!(root, overlay, program "busybox");
     let mica = Mica::new();

@@ -36,7 +36,7 @@ impl Engine {
             return Ok(false);
         }
         let Some(owner) = Lock::try_exclusive(container.dir(), OWNER)? else { return Ok(false) };
-        if self.is_alive(&self.store.container_state(container)?) || self.mounted_at(known)?.is_some() {
+        if self.is_alive(&self.store.container_state(container)?) || self.mounted_at(known.container.id())?.is_some() {
             return Ok(false);
         }
         match self.store.lock_container(container.id()) {

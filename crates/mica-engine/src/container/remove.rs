@@ -29,7 +29,7 @@ impl Engine {
             }
             kill(process.pid, process.start)?;
         }
-        if let Some(path) = self.mounted_at(&known)? {
+        if let Some(path) = self.mounted_at(known.container.id())? {
             if !force {
                 return Err(Error::new(
                     Kind::Conflict,

@@ -63,7 +63,12 @@ impl Engine {
     /// Removes a container that its owner asked to be removed, and what it leaves in the trash, if that goes fast.
     pub(crate) fn discard(&self, id: &ContainerId) -> Result<()> {
         match self.store.lock_container(id) {
-            Ok(locked) => self.store.remove_container(locked)?,
+            Ok(locked) => {
+                if let Some(path) = self.mounted_at(id)? {
+                    self.unmount_at(&path, true)?;
+                }
+                self.store.remove_container(locked)?;
+            }
             // `rm -f` was faster.
             Err(mica_store::StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -142,10 +147,17 @@ impl Engine {
 
     /// The container's tree as a mount that the runtime takes away with it.
     fn tree_of(&self, known: &Known) -> Result<Tree> {
-        let union = match self.mounted_at(known)? {
+        let union = match self.mounted_at(known.container.id())? {
             // The kernel does not guard an upper that is mounted twice: a mount that is there is shared.
             Some(path) => Mount::clone_of(&path, Reach::One)?,
-            None => Mount::from(Overlay::default().mount(&self.union_dirs(known)?)?.into_fd()),
+            None => {
+                let mut dirs = self.union_dirs(known)?;
+                // An upper so mounted cannot be mounted again, and one that is removed at the end never is.
+                if let Some(upper) = dirs.upper.as_mut() {
+                    upper.volatile = known.settings.remove;
+                }
+                Mount::from(Overlay::default().mount(&dirs)?.into_fd())
+            }
         };
         Tree::of(union)
     }
