@@ -4,6 +4,7 @@
 //! * [`Snapshot`]: everything that stat(2) and the content say, to prove that a lower never changes.
 //! * [`needs!`]: skips a test aloud where the machine cannot run it.
 //! * [`Scratch`], [`LoopFs`], [`in_mount_namespace`]: places that clean up after themselves, mounts included.
+//! * [`assert_no_test_file_is_forgotten`]: a file of tests that no `mod` names would never run.
 //! * [`driver_suite`]: what every [`mica_union::Driver`] must show.
 //!
 //! Everything here panics with the reason: a test that cannot go on has failed.
@@ -26,8 +27,10 @@ pub mod gate;
 mod place;
 mod rootfs;
 mod snapshot;
+mod suite_files;
 
 pub use place::{LoopFs, Scratch, in_mount_namespace};
 pub use rootfs::busybox_rootfs;
 pub use snapshot::Snapshot;
+pub use suite_files::assert_no_test_file_is_forgotten;
 pub use tree::{Entry, Tree, What};

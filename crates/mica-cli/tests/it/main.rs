@@ -24,11 +24,5 @@ mod trying;
 /// A file that is not named above would never run.
 #[test]
 fn no_file_is_forgotten() {
-    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it");
-    let main = include_str!("main.rs");
-    for file in std::fs::read_dir(here).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        let module = name.strip_suffix(".rs").unwrap();
-        assert!(module == "main" || main.contains(&format!("mod {module};")), "{name} is not in main.rs");
-    }
+    mica_testkit::assert_no_test_file_is_forgotten(env!("CARGO_MANIFEST_DIR"));
 }

@@ -103,10 +103,5 @@ fn main() -> ExitCode {
 
 /// A file that is not named above would never run; a function that is not is dead code to the compiler.
 fn no_file_is_forgotten() {
-    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it");
-    for file in std::fs::read_dir(here).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        let module = name.strip_suffix(".rs").unwrap();
-        assert!(module == "main" || include_str!("main.rs").contains(&format!("mod {module};")), "{name}");
-    }
+    mica_testkit::assert_no_test_file_is_forgotten(env!("CARGO_MANIFEST_DIR"));
 }
