@@ -11,8 +11,9 @@ use super::NetworkArg;
 /// The command sees `/` and every file system mounted below it, and may change all of it; what it changes goes into an
 /// empty layer, is listed when it ends, and is dropped, unless --keep gives it a name. No file of this machine is touched.
 ///
-/// What stays real: the network, devices that the command may open, what --share names, and whatever a program does through
-/// a service that runs outside the view. /run and mica's own store are masked; name resolution keeps working.
+/// What stays real: the network, what --share names, and whatever a program does through a service that runs outside the
+/// view. /run and mica's own store are masked, and of devices there are only a terminal, null, zero, full and random ones;
+/// name resolution keeps working.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  mica try -- apt-get install -y nginx\n  mica try --keep wild -- make install\n  \
                         mica diff wild        what it changed\n  mica apply wild       do it for real, after a question\n  \
