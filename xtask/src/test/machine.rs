@@ -31,6 +31,7 @@ const NEEDS: &[Need] = &[
     need("e2fsprogs", "mkfs.ext4", "a small file system that fills up"),
     need("fuse-overlayfs", "fuse-overlayfs", "a driver to compare with"),
     need("golang-go", "go", "layer tars written by Go's archive/tar"),
+    need("gpg", "gpg", "mmdebstrap proves Debian's signatures with it"),
     need("libarchive-tools", "bsdtar", "layer tars written by bsdtar"),
     need("libcap2-bin", "setcap", "file capabilities"),
     need("mmdebstrap", "mmdebstrap", "a real Debian tree"),
