@@ -1,0 +1,81 @@
+//! What a try changed, told from its uppers: one for each file system of the machine.
+
+use std::collections::BTreeSet;
+
+use mica_core::{Attrs, Change, ChangeKind, Layer as _, LayerEntry, RelPath, Stack};
+use mica_layer::{DirLayer, Marks};
+use mica_sys::Dir;
+
+use crate::container::{Known, View};
+use crate::diff::one_mount;
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+
+impl Engine {
+    /// What each view's upper changed, with the paths that the machine has.
+    pub(crate) fn diff_views(&self, known: &Known, views: &[View]) -> Result<Vec<Change>> {
+        let mut all = Vec::new();
+        for view in views {
+            let Some(upper) = self.upper_of(known, view)? else { continue };
+            let target = match one_mount(&view.target) {
+                Ok(target) => target,
+                // It was unmounted meanwhile, and nothing was written there.
+                Err(_) if upper.read_dir()?.is_empty() => continue,
+                Err(error) => return Err(error.while_(format_args!("compare with {}", view.target.display()))),
+            };
+            let prefix = RelPath::parse_loose(view.target.as_os_str().as_encoded_bytes())
+                .map_err(|error| Error::because(Kind::System, "a mount has no usable path", error))?;
+            if has_other_root(&upper, &target)? {
+                all.push(Change { path: prefix.clone(), kind: ChangeKind::Changed });
+            }
+            let below = Stack::new(vec![DirLayer::new(target, Marks::Trusted)]);
+            let upper = DirLayer::new(upper, Marks::Trusted);
+            let changes = without_the_machines_own(mica_core::changes(&upper, &below)?, &upper, &below)?;
+            all.extend(changes.into_iter().map(|change| Change { path: prefix.join_path(&change.path), ..change }));
+        }
+        all.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(all)
+    }
+
+    /// A view's upper; `None` for one that could not be shown.
+    pub(crate) fn upper_of(&self, known: &Known, view: &View) -> Result<Option<Dir>> {
+        if view.place.as_os_str().is_empty() {
+            return Ok(Some(Dir::open(&known.container.upper())?));
+        }
+        Ok(known.container.dir().open_dir_if_there(&[view.place.as_os_str().as_encoded_bytes(), b"/upper"].concat())?)
+    }
+}
+
+/// Drops what may be the machine's own doing, which goes on meanwhile: a directory that the upper has for the sake of
+/// something inside it, in which nothing came or went, and of which the time alone differs.
+fn without_the_machines_own(changes: Vec<Change>, upper: &DirLayer, below: &Stack<DirLayer>) -> Result<Vec<Change>> {
+    let came_or_went: BTreeSet<RelPath> = changes
+        .iter()
+        .filter(|change| change.kind != ChangeKind::Changed)
+        .filter_map(|change| change.path.parent())
+        .collect();
+    let mut kept = Vec::with_capacity(changes.len());
+    for change in changes {
+        let doubtful = change.kind == ChangeKind::Changed && !came_or_went.contains(&change.path);
+        if !(doubtful && differs_in_time_alone(&change.path, upper, below)?) {
+            kept.push(change);
+        }
+    }
+    Ok(kept)
+}
+
+fn differs_in_time_alone(path: &RelPath, upper: &DirLayer, below: &Stack<DirLayer>) -> Result<bool> {
+    let (Some(LayerEntry::Node(now)), Some(then)) = (upper.entry(path)?, below.resolve(path)?) else {
+        return Ok(false);
+    };
+    let then = then.node;
+    let both = now.kind.is_directory() && then.kind.is_directory();
+    Ok(both && Attrs { mtime: then.attrs.mtime, ..now.attrs } == then.attrs)
+}
+
+/// Whether the directory that an upper stands for was changed itself, and not only what is in it.
+fn has_other_root(upper: &Dir, target: &Dir) -> Result<bool> {
+    let now = crate::container::own_attrs(upper.open_dir(b"")?)?;
+    let then = crate::container::own_attrs(target.open_dir(b"")?)?;
+    Ok(Attrs { mtime: then.mtime, ..now } != then)
+}
