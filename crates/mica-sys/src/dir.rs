@@ -509,11 +509,14 @@ fn absent_is_none<T>(result: Result<T>) -> Result<Option<T>> {
 }
 
 /// `openat2` answers `EAGAIN` when a rename elsewhere kept it from proving that a path stays inside; the manual page says
-/// to try again.
+/// to try again. `EXDEV` is its answer too when what it found was renamed out before it could be opened: tried again, it is
+/// not there. For a path that leaves it stays `EXDEV`.
 fn again<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    let mut left = 0;
     for _ in 0..128 {
         match call() {
             Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::XDEV) if left < 8 => left += 1,
             done => return done,
         }
     }

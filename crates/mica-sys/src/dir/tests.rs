@@ -1,6 +1,8 @@
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 
+use std::time::Instant;
+
 use super::*;
 
 struct Scratch(std::path::PathBuf);
@@ -67,6 +69,33 @@ fn a_path_cannot_leave_through_dots_or_links() {
     for path in [&b"in"[..], b"rooted", b"../inside", b"/inside", b"inside/../../inside"] {
         assert_eq!(dir.open_dir_in_root(path).unwrap().metadata().unwrap().ino, inside, "{path:?}");
     }
+}
+
+#[test]
+fn what_is_renamed_away_is_not_there() {
+    let scratch = Scratch::new();
+    let dir = scratch.dir();
+    for name in [&b"inside"[..], b"outside"] {
+        dir.mkdir(name, 0o755).unwrap();
+    }
+    let (inside, outside) = (dir.open_dir(b"inside").unwrap(), dir.open_dir(b"outside").unwrap());
+    inside.mkdir(b"x", 0o755).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                inside.rename(b"x", &outside, b"x").unwrap();
+                outside.rename(b"x", &inside, b"x").unwrap();
+            }
+        });
+        let until = Instant::now() + std::time::Duration::from_millis(500);
+        let mut wrong = Vec::new();
+        while Instant::now() < until {
+            wrong.extend(inside.open_dir(b"x").err().filter(|error| !error.is_not_found()));
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(wrong, []);
+    });
 }
 
 #[test]
