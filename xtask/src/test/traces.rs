@@ -102,6 +102,10 @@ mod tests {
         let tmp = tempfile::tempdir_in(&scratch).unwrap();
         let traces = Traces::before(false, scratch.path(), tmp.path()).unwrap();
         let mut child = Command::new("sleep").arg("60").env("TMPDIR", tmp.path()).spawn().unwrap();
+        // The kernel lets spawn return a moment before the new program's environment is in place.
+        while std::fs::read(format!("/proc/{}/environ", child.id())).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
         let left = traces.left().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
