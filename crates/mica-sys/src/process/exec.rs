@@ -117,4 +117,17 @@ mod tests {
         assert!(redirect(&null, 3).is_err());
         assert!(take_inherited(1_000_000, 1).is_err());
     }
+
+    #[test]
+    fn nobody_writes_to_a_sealed_copy() {
+        use std::io::{Read, Seek, Write};
+        let mut copy = std::fs::File::from(sealed_copy("copy", &mut &b"content"[..]).unwrap());
+        let refused = copy.write(b"x").unwrap_err();
+        assert_eq!(rustix::io::Errno::from_io_error(&refused), Some(rustix::io::Errno::PERM));
+        assert!(copy.set_len(0).is_err());
+        copy.rewind().unwrap();
+        let mut text = String::new();
+        copy.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "content");
+    }
 }
