@@ -10,8 +10,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use mica_sys::SysError;
 use mica_sys::mount::{Mount, MountAttrFlags, Reach, SetAttrs};
-use mica_sys::process::{open_place, sealed_copy};
+use mica_sys::process::{metadata_of, open_place, sealed_copy};
 
 use crate::error::{At, RuntimeError, Step};
 
@@ -21,19 +22,34 @@ const OURSELVES: &str = "/proc/self/exe";
 /// Opens it.
 pub(crate) fn protected() -> Result<OwnedFd, RuntimeError> {
     let exe = open_place(Path::new(OURSELVES)).at(|| Step::StartInit)?;
+    let mounted = match mounted(&exe) {
+        // The link leads by the mount through which the program was started. A process that made itself a mount namespace since has
+        // a copy of that mount, and reaches it by the file's name alone.
+        Err(_) => by_name(&exe).and_then(|named| mounted(&named).ok()),
+        mounted => mounted.ok(),
+    };
+    match mounted {
+        Some(fd) => Ok(fd),
+        // The file has no name any more (it was replaced by a newer one), or not in this mount namespace.
+        None => copied().at(|| Step::StartInit),
+    }
+}
+
+fn mounted(exe: &OwnedFd) -> Result<OwnedFd, SysError> {
     let attrs = SetAttrs {
         set: MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID,
         ..SetAttrs::default()
     };
-    let mounted = Mount::clone_at(&exe, Path::new(""), Reach::One).and_then(|mount| {
-        mount.set_attrs(&attrs, Reach::One)?;
-        Ok(mount.into_fd())
-    });
-    match mounted {
-        Ok(fd) => Ok(fd),
-        // Not root, or the file's mount is in no namespace of ours.
-        Err(_) => copied().at(|| Step::StartInit),
-    }
+    let mount = Mount::clone_at(exe, Path::new(""), Reach::One)?;
+    mount.set_attrs(&attrs, Reach::One)?;
+    Ok(mount.into_fd())
+}
+
+/// The same file, by its name. `None` where that is another's by now.
+fn by_name(exe: &OwnedFd) -> Option<OwnedFd> {
+    let named = open_place(&std::fs::read_link(OURSELVES).ok()?).ok()?;
+    let (one, other) = (metadata_of(exe).ok()?, metadata_of(&named).ok()?);
+    ((one.dev, one.ino) == (other.dev, other.ino)).then_some(named)
 }
 
 fn copied() -> io::Result<OwnedFd> {
