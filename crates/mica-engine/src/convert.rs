@@ -159,8 +159,10 @@ impl From<RuntimeError> for Error {
             RuntimeError::NotFound { .. } => Kind::CommandNotFound,
             RuntimeError::NotExecutable { .. } => Kind::CannotInvoke,
             RuntimeError::Unsupported { .. } => Kind::Unsupported,
+            RuntimeError::NotMapped { .. } => Kind::Usage,
             other => kind_of_cause(other).unwrap_or(Kind::System),
         };
-        wrap(kind, error, None::<String>)
+        let hint = error.hint();
+        wrap(kind, error, hint)
     }
 }

@@ -103,7 +103,7 @@ fn prepare(mut files: Files, control: &Control) -> Result<Started, RuntimeError>
             Ok(Started { command, signals })
         }
         Fork::Child => {
-            let error = command::become_it(&request.spec, slave);
+            let error = command::become_it(&request, slave);
             let code = error.code();
             match tell(control, &Message::Failed(error.into()), None) {
                 // ignored: the caller is gone, and with it soon this process.

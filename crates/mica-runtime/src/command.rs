@@ -10,23 +10,24 @@ use mica_sys::process::{
     set_ids, set_keep_caps, set_limit, set_no_new_privs, set_umask, unblock_all, working_directory,
 };
 use mica_sys::{Errno, SysError};
-use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process, Spec};
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process};
 
 use crate::caps;
 use crate::error::{At, Cause, RuntimeError, Step};
+use crate::wire::Request;
 
 /// Becomes the spec's command. Returns only when that was not possible.
-pub(crate) fn become_it(spec: &Spec, terminal: Option<OwnedFd>) -> RuntimeError {
-    let Some(process) = spec.process() else {
+pub(crate) fn become_it(request: &Request, terminal: Option<OwnedFd>) -> RuntimeError {
+    let Some(process) = request.spec.process() else {
         return RuntimeError::Spec { field: "process", problem: "is missing".to_owned() };
     };
-    match prepare(process, terminal) {
+    match prepare(process, request.set_groups, terminal) {
         Ok(()) => run(process),
         Err(error) => error,
     }
 }
 
-fn prepare(process: &Process, terminal: Option<OwnedFd>) -> Result<(), RuntimeError> {
+fn prepare(process: &Process, set_groups: bool, terminal: Option<OwnedFd>) -> Result<(), RuntimeError> {
     let user = process.user();
     new_session().at(|| Step::Prepare)?;
     match &terminal {
@@ -39,7 +40,11 @@ fn prepare(process: &Process, terminal: Option<OwnedFd>) -> Result<(), RuntimeEr
         }
         None => {
             for stdio in 0..=2 {
-                give_pipe(stdio, user.uid()).at(|| Step::Prepare)?;
+                match give_pipe(stdio, user.uid()) {
+                    // Somebody's whom this user namespace does not know made it. By its descriptor it can be used all the same.
+                    Err(error) if error.is_denied() => {}
+                    done => done.at(|| Step::Prepare)?,
+                }
             }
         }
     }
@@ -50,7 +55,7 @@ fn prepare(process: &Process, terminal: Option<OwnedFd>) -> Result<(), RuntimeEr
     // As root first: a user's working directory may be below one that it cannot pass. As the user where root cannot
     // (a network file system that trusts no root).
     let entered = enter_directory(process.cwd());
-    become_user(process)?;
+    become_user(process, set_groups)?;
     match entered {
         Err(error) if error.is_denied() => enter_directory(process.cwd()),
         done => done,
@@ -80,7 +85,7 @@ fn check_directory(process: &Process) -> Result<(), RuntimeError> {
 }
 
 /// The order is the kernel's: what is left of the rights must suffice for the next step.
-fn become_user(process: &Process) -> Result<(), RuntimeError> {
+fn become_user(process: &Process, may_set_groups: bool) -> Result<(), RuntimeError> {
     let user = process.user();
     let sets = process.capabilities().as_ref();
     let bounding = caps::set(sets.and_then(|sets| sets.bounding().as_ref()));
@@ -92,7 +97,9 @@ fn become_user(process: &Process) -> Result<(), RuntimeError> {
 
     drop_bounding(bounding).at(|| Step::Capabilities)?;
     set_keep_caps(true).at(|| Step::Capabilities)?;
-    set_groups(user.additional_gids().as_deref().unwrap_or_default()).at(step)?;
+    if may_set_groups {
+        set_groups(user.additional_gids().as_deref().unwrap_or_default()).at(step)?;
+    }
     set_ids(user.uid(), user.gid()).at(step)?;
     set_keep_caps(false).at(|| Step::Capabilities)?;
     clear_ambient().at(|| Step::Capabilities)?;

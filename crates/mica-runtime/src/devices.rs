@@ -11,7 +11,7 @@ use mica_sys::process::{Missing, open_place};
 use mica_sys::{Dir, Errno, FileKind, SysError};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use crate::error::{At, RuntimeError, Step};
+use crate::error::{At, Cause, RuntimeError, Step};
 use crate::root::{Root, attach_on};
 
 /// Name, major, minor: the devices that the runtime spec asks of every runtime (config-linux.md, "Default Devices").
@@ -36,10 +36,10 @@ pub(crate) fn fill(root: &Root, more: &[LinuxDevice]) -> Result<(), RuntimeError
         let path = slash_dev.join(name);
         let step = || Step::Device(path.clone());
         let node = match dev.mknod(name.as_bytes(), FileKind::CharDevice, 0o666, major, minor) {
-            Ok(()) => Mount::clone_at(&dev, Path::new(name), Reach::One),
+            Ok(()) => Mount::clone_at(&dev, Path::new(name), Reach::One).map_err(Cause::from),
             // A user namespace may not make nodes: the host's serve.
-            Err(error) if error.is_denied() => from_host(&dev, name),
-            Err(error) => Err(error),
+            Err(error) if error.is_denied() => from_host(&dev, &path, (FileKind::CharDevice, major, minor)),
+            Err(error) => Err(error.into()),
         };
         cover(root, &path, &node.at(step)?).at(step)?;
     }
@@ -59,11 +59,18 @@ fn cover(root: &Root, path: &Path, node: &Mount) -> Result<(), SysError> {
     attach_on(node, root.open(path)?)
 }
 
-/// A mount of the host's node; the file that it will cover is made.
-fn from_host(dev: &Dir, name: &str) -> Result<Mount, SysError> {
-    dev.create_file(name.as_bytes(), 0o666)?;
-    let node = open_place(&Path::new("/dev").join(name))?;
-    Mount::clone_at(node, Path::new(""), Reach::One)
+/// A mount of the host's node at the same path, if it is that device; the file that it will cover is made in `dir`.
+fn from_host(dir: &Dir, path: &Path, wanted: (FileKind, u32, u32)) -> Result<Mount, Cause> {
+    let node = open_place(path)?;
+    let found = mica_sys::process::metadata_of(&node)?;
+    if (found.kind, found.rdev_major, found.rdev_minor) != wanted {
+        let (_, major, minor) = wanted;
+        return Err(Cause::of(format!(
+            "no node can be made here, and the machine's {path:?} is not device {major}:{minor}"
+        )));
+    }
+    dir.create_file(path.file_name().unwrap_or_default().as_encoded_bytes(), 0o666)?;
+    Ok(Mount::clone_at(node, Path::new(""), Reach::One)?)
 }
 
 /// Makes a device of the spec. A FIFO, which no mount flag forbids to open, needs no cover.
@@ -87,7 +94,14 @@ fn add(root: &Root, device: &LinuxDevice) -> Result<(), RuntimeError> {
         |number: i64| u32::try_from(number).map_err(|_| SysError::new("mknodat", number.to_string(), Errno::INVAL));
     let dir = Dir::from_fd(root.make(parent, Missing::Directory).at(step)?);
     let (major, minor) = (number(device.major()).at(step)?, number(device.minor()).at(step)?);
-    dir.mknod(name, kind, device.file_mode().unwrap_or(0o666) & 0o7777, major, minor).at(step)?;
+    match dir.mknod(name, kind, device.file_mode().unwrap_or(0o666) & 0o7777, major, minor) {
+        // Its mode and owner are the host's; nobody else may change them.
+        Err(error) if error.is_denied() && kind != FileKind::Fifo => {
+            let node = from_host(&dir, path, (kind, major, minor)).at(step)?;
+            return cover(root, path, &node).at(step);
+        }
+        done => done.at(step)?,
+    }
     dir.chown(name, device.uid().unwrap_or(0), device.gid().unwrap_or(0)).at(step)?;
     if kind == FileKind::Fifo {
         return Ok(());

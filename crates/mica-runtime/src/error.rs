@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use mica_sys::SysError;
 use mica_sys::mount::MountError;
+use mica_sys::{Errno, SysError};
 use serde::{Deserialize, Serialize};
 
 /// A container that could not be started, or was lost.
@@ -24,6 +24,16 @@ pub enum RuntimeError {
         field: &'static str,
         /// What is wrong with it.
         problem: String,
+    },
+    /// The command is to run as somebody whom the caller's user namespace has no id for.
+    #[error("{what} {id} is not mapped here: there are {there_are}")]
+    NotMapped {
+        /// `user` or `group`.
+        what: &'static str,
+        /// Which, as the container numbers them.
+        id: u32,
+        /// The ids that are mapped: `0, 1-65536`.
+        there_are: String,
     },
     /// A step failed before the container's command was run.
     #[error("cannot {step}")]
@@ -65,6 +75,22 @@ impl RuntimeError {
             _ => 125,
         }
     }
+
+    /// What to try, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotMapped { .. } => Some(
+                "an ordinary user has more ids with a range in /etc/subuid and /etc/subgid: \
+                 `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`, before the store is made",
+            ),
+            Self::Setup { step: Step::Mount { kind, .. }, cause } if kind == "proc" && cause.is_denied() => Some(
+                "the kernel gives a user namespace no new /proc where parts of the machine's are covered, as in a container: \
+                 run mica as root there, or make that container without masked paths",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// A step on the way to the command. Reads after "cannot".
@@ -76,6 +102,8 @@ pub enum Step {
     StartInit,
     /// Hand the spec over to init.
     Request,
+    /// Learn which ids there are.
+    Ids,
     /// Talk with init, or wait for it.
     Supervise,
     /// Enter the namespace of this kind that the spec names.
@@ -122,6 +150,7 @@ impl fmt::Display for Step {
         match self {
             Self::StartInit => write!(f, "start the container's init"),
             Self::Request => write!(f, "hand the spec over to the container's init"),
+            Self::Ids => write!(f, "learn which ids this user namespace has"),
             Self::Supervise => write!(f, "supervise the container's init"),
             Self::Join(kind) => write!(f, "enter the {kind} namespace"),
             Self::Root => write!(f, "attach the root file system"),
@@ -157,6 +186,11 @@ impl Cause {
     /// A cause that is no system call's.
     pub(crate) fn of(message: impl Into<String>) -> Self {
         Self { message: message.into(), errno: 0 }
+    }
+
+    /// Whether the right to do it was missing (`EPERM`, `EACCES`).
+    pub(crate) fn is_denied(&self) -> bool {
+        [Errno::PERM, Errno::ACCESS].iter().any(|errno| errno.raw_os_error() == self.errno)
     }
 }
 

@@ -20,6 +20,7 @@ use oci_spec::runtime::Spec;
 
 use crate::child::CHILD_ARG;
 use crate::error::{At, Cause, RuntimeError, Step};
+use crate::ids::Ids;
 use crate::relay::Relay;
 use crate::wire::{End, Message, Request, Terminal, signal_packet};
 use crate::{exe, supported};
@@ -103,10 +104,12 @@ pub fn run(launch: Launch) -> Result<Exit, RuntimeError> {
 /// Only one container at a time can be started and awaited by one process, since signals are the process's.
 ///
 /// # Errors
-/// [`RuntimeError::Unsupported`] and [`RuntimeError::Spec`] before anything is done; [`RuntimeError::Setup`].
-pub fn start(launch: Launch) -> Result<Container, RuntimeError> {
+/// [`RuntimeError::Unsupported`], [`RuntimeError::Spec`] and [`RuntimeError::NotMapped`] before anything is done; [`RuntimeError::Setup`].
+pub fn start(mut launch: Launch) -> Result<Container, RuntimeError> {
     let namespaces = supported::check(&launch.spec)?;
-    let request = hand_over(&launch)?;
+    let ids = Ids::of_this_process()?;
+    ids.fit(&mut launch.spec)?;
+    let request = hand_over(&launch, &ids)?;
     let exe = exe::protected()?;
     let (control, theirs) = Control::pair().at(|| Step::StartInit)?;
     let caught = Caught::new(&PASSED_ON).at(|| Step::StartInit)?;
@@ -118,13 +121,13 @@ pub fn start(launch: Launch) -> Result<Container, RuntimeError> {
 }
 
 /// Writes the request into a file in memory, from whose start init reads.
-fn hand_over(launch: &Launch) -> Result<File, RuntimeError> {
+fn hand_over(launch: &Launch, ids: &Ids) -> Result<File, RuntimeError> {
     let terminal = (launch.stdio == Stdio::Tty).then(|| match window_size(std::io::stdin()) {
         Ok(size) => Terminal { rows: size.rows, columns: size.columns },
         Err(_) => Terminal { rows: 0, columns: 0 },
     });
     let extra_targets = launch.extra_mounts.iter().map(|(_, target)| target.as_os_str().as_bytes().to_vec()).collect();
-    let request = Request { spec: launch.spec.clone(), terminal, extra_targets };
+    let request = Request { spec: launch.spec.clone(), terminal, extra_targets, set_groups: ids.set_groups };
     let bytes = serde_json::to_vec(&request).map_err(std::io::Error::from).at(|| Step::Request)?;
     let mut file = File::from(memory_file("mica-request").at(|| Step::Request)?);
     file.write_all(&bytes).at(|| Step::Request)?;

@@ -21,6 +21,14 @@
 //! - The caller's binary cannot be written from inside (CVE-2019-5736): init runs it through a read-only mount of that one file, and is
 //!   not dumpable.
 //! - What a spec asks for and this does not do yet is refused by name, never passed over ([`RuntimeError::Unsupported`]).
+//!
+//! The caller may be root of a user namespace of its own, as an ordinary user's commands are. The kernel grants less there, and this stands
+//! in for what every container expects:
+//! - device nodes cannot be made: the machine's are mounted one by one;
+//! - a new sysfs wants a network namespace of the same owner: otherwise the machine's `/sys` is shown, read-only;
+//! - a group of terminals and supplementary groups that are not mapped are left out; a user that is not mapped is refused
+//!   ([`RuntimeError::NotMapped`]);
+//! - a control group hierarchy that cannot be mounted is left out.
 #![forbid(unsafe_code)]
 
 mod caps;
@@ -30,6 +38,7 @@ mod command;
 mod devices;
 mod error;
 mod exe;
+mod ids;
 mod init;
 mod launch;
 mod masks;

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use mica_sys::FileKind;
 use mica_sys::mount::{FsContext, Mount, MountAttrFlags as Attr, Propagation, Reach, SetAttrs};
 use mica_sys::process::{Missing, metadata_of, open_place};
+use mica_sys::{FileKind, SysError};
 use oci_spec::runtime::Mount as SpecMount;
 
 use crate::cgroup;
 use crate::error::{At, Cause, RuntimeError, Step};
 use crate::options::{self, Options};
-use crate::root::{Root, attach_on};
+use crate::root::{Root, attach_on, guarded};
 
 /// Makes it. `own_cgroups` tells whether the container has its own cgroup namespace.
 pub(crate) fn make(root: &Root, mount: &SpecMount, own_cgroups: bool) -> Result<(), RuntimeError> {
@@ -31,8 +31,20 @@ pub(crate) fn make(root: &Root, mount: &SpecMount, own_cgroups: bool) -> Result<
         _ => root.make(target, Missing::Directory),
     };
     let place = place.at(|| step(kind))?;
-    let made = file_system(kind, mount.source().as_deref(), &options).map_err(|cause| failed(step(kind), cause))?;
-    attach_on(&made, place).at(|| step(kind))
+    let made = match file_system(kind, mount.source().as_deref(), &options) {
+        Err(cause) if kind == "sysfs" && cause.is_denied() => machines_sysfs(attrs(&options)).map_err(|_| cause),
+        made => made,
+    };
+    attach_on(&made.map_err(|cause| failed(step(kind), cause))?, place).at(|| step(kind))
+}
+
+/// What a user namespace that does not own the network namespace has to do with: the machine's, with all that is mounted in it, which cannot
+/// be taken off there either. Nothing in it can be written.
+fn machines_sysfs(attrs: Attr) -> Result<Mount, SysError> {
+    let mount = Mount::clone_of(Path::new("/sys"), Reach::Tree)?;
+    let set = attrs | Attr::MOUNT_ATTR_RDONLY | Attr::MOUNT_ATTR_NODEV;
+    mount.set_attrs(&SetAttrs { set, ..guarded() }, Reach::Tree)?;
+    Ok(mount)
 }
 
 fn failed(step: Step, cause: Cause) -> RuntimeError {

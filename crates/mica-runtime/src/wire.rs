@@ -38,6 +38,8 @@ pub(crate) struct Request {
     pub(crate) terminal: Option<Terminal>,
     /// Where each of the further mounts goes; bytes, since a host's mount points need not be UTF-8.
     pub(crate) extra_targets: Vec<Vec<u8>>,
+    /// Whether supplementary groups can be set where the caller is.
+    pub(crate) set_groups: bool,
 }
 
 /// What the caller is told.
@@ -90,7 +92,7 @@ impl From<RuntimeError> for Failure {
             RuntimeError::NotExecutable { program, reason } => {
                 Self::NotExecutable { program: cut(program), reason: cut(reason) }
             }
-            other @ (RuntimeError::Spec { .. } | RuntimeError::Protocol(_)) => {
+            other @ (RuntimeError::Spec { .. } | RuntimeError::NotMapped { .. } | RuntimeError::Protocol(_)) => {
                 Self::Setup { step: Step::Request, cause: Cause::of(cut(other.to_string())) }
             }
         }

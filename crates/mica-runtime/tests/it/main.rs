@@ -19,6 +19,7 @@ use libtest_mimic::{Arguments, Trial};
 mod end;
 mod isolation;
 mod mounts;
+mod ordinary;
 mod signals;
 mod stdio;
 mod subject;
@@ -72,6 +73,22 @@ fn main() -> ExitCode {
             a_symlink_for_proc_is_refused,
             the_hosts_mounts_are_as_before,
             a_shared_root_gets_nothing_of_the_containers_mounts;
+        ordinary:
+            a_container_runs_and_its_root_is_the_user,
+            ends_are_told_as_to_root,
+            devices_are_the_machines_and_none_is_made,
+            further_devices_are_the_machines_too,
+            a_terminal_is_the_containers_own_too,
+            the_machines_sys_is_shown_where_a_new_one_is_refused,
+            a_covered_proc_is_an_error_that_says_why,
+            the_kernels_files_are_masked_there_too,
+            users_that_are_mapped_run_and_others_are_refused_by_name,
+            pipes_of_the_users_own_are_given_to_who_runs,
+            limits_go_down_and_not_up,
+            binds_keep_what_the_machine_forbids,
+            a_killed_caller_of_a_user_takes_its_container_along,
+            signals_reach_a_users_command,
+            init_runs_a_binary_that_cannot_be_written;
         signals:
             signals_to_the_caller_reach_the_command,
             an_interrupt_from_the_keyboard_arrives_once_and_at_the_whole_group,

@@ -50,7 +50,7 @@ pub(crate) fn an_interrupt_from_the_keyboard_arrives_once_and_at_the_whole_group
     let script = "n=0; trap 'n=$((n+1))' INT; echo ready; sh -c 'trap \"echo child; exit\" INT; while :; do sleep 0.05; done'; \
         sleep 0.3; echo count=$n";
     let case = Case::sh(script);
-    let mut screen = Screen::of(case.command_with_terminal());
+    let mut screen = Screen::of(&case, case.command_with_terminal());
     screen.look("ready");
     // The inner shell's trap, too, must be set.
     std::thread::sleep(Duration::from_millis(200));

@@ -1,7 +1,9 @@
 //! The program under test, and how tests start it.
 
 use std::error::Error;
+use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio as ProcessStdio};
 use std::time::{Duration, Instant};
@@ -27,6 +29,9 @@ pub(crate) fn main(job: &str) -> ExitCode {
                 source = cause.source();
             }
             eprintln!("{text}");
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
             ExitCode::from(error.code())
         }
     }
@@ -35,6 +40,10 @@ pub(crate) fn main(job: &str) -> ExitCode {
 fn start(job: &str) -> Result<u8, RuntimeError> {
     let job: serde_json::Value = serde_json::from_str(job).unwrap();
     let path = |value: &serde_json::Value| PathBuf::from(value.as_str().unwrap());
+    if job["ordinary"].as_bool().unwrap() {
+        // As a command of an ordinary user does, which was started outside of it.
+        mica_sys::mount::unshare_mounts().unwrap();
+    }
     let extra_mounts = job["extra"]
         .as_array()
         .unwrap()
@@ -56,6 +65,8 @@ pub(crate) struct Case {
     pub(crate) spec: Spec,
     pub(crate) tty: bool,
     pub(crate) extra: Vec<(PathBuf, PathBuf)>,
+    /// The caller is root of a user namespace with these rows; the machine's root without.
+    rows: Option<Rows>,
 }
 
 impl Case {
@@ -75,7 +86,18 @@ impl Case {
         let mut spec = default_spec(network);
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         spec.process_mut().as_mut().unwrap().set_args(Some(args));
-        Self { scratch, spec, tty: false, extra: Vec::new() }
+        Self { scratch, spec, tty: false, extra: Vec::new(), rows: None }
+    }
+
+    /// An ordinary user's: what is in the root is the user's, and the subject a copy that the user can reach.
+    pub(crate) fn by(mut self, rows: Rows) -> Self {
+        let scratch = self.scratch.path();
+        fs::set_permissions(scratch, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(std::env::current_exe().unwrap(), scratch.join("subject")).unwrap();
+        let given = Command::new("chown").args(["-R", &format!("{USER}:{USER}")]).arg(self.root()).status().unwrap();
+        assert!(given.success());
+        self.rows = Some(rows);
+        self
     }
 
     pub(crate) fn process(&mut self) -> &mut Process {
@@ -92,6 +114,11 @@ impl Case {
         self.scratch.make(name)
     }
 
+    /// A file system in memory beside the root.
+    pub(crate) fn tmpfs(&self, name: &str) -> PathBuf {
+        self.scratch.tmpfs(name, "size=4m,mode=755")
+    }
+
     /// The subject's arguments.
     fn job(&self) -> [String; 2] {
         let job = serde_json::json!({
@@ -99,14 +126,42 @@ impl Case {
             "root": self.root(),
             "tty": self.tty,
             "extra": self.extra,
+            "ordinary": self.rows.is_some(),
         });
         [NAME.to_owned(), job.to_string()]
     }
 
     pub(crate) fn command(&self) -> Command {
         let mut command = with_default_signals();
-        command.arg(std::env::current_exe().unwrap()).args(self.job());
+        self.enter(&mut command);
+        command.arg(self.subject()).args(self.job());
         command
+    }
+
+    /// The program that the caller runs.
+    fn subject(&self) -> PathBuf {
+        match self.rows {
+            Some(_) => self.scratch.path().join("subject"),
+            None => std::env::current_exe().unwrap(),
+        }
+    }
+
+    /// Has what is added to `command` run in the user namespace, as soon as it [has rows](Self::started).
+    fn enter(&self, command: &mut Command) {
+        if self.rows.is_some() {
+            let user = USER.to_string();
+            command.args(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups", "unshare", "-Um"]);
+            command.args(["sh", "-c", "until read row </proc/self/uid_map; do sleep 0.01; done; exec \"$@\"", "sh"]);
+        }
+    }
+
+    /// Starts what [`Self::command`] made.
+    pub(crate) fn started(&self, command: &mut Command) -> Child {
+        let child = command.spawn().unwrap();
+        if let Some(rows) = self.rows {
+            rows.write(child.id());
+        }
+        child
     }
 
     /// The subject by a shell that does `first`, as a caller's caller would.
@@ -119,22 +174,75 @@ impl Case {
         command
     }
 
+    /// The subject, its output through a pipe that was made where it is.
+    pub(crate) fn command_piped_to_cat(&self) -> Command {
+        let mut command = with_default_signals();
+        self.enter(&mut command);
+        command.args(["sh", "-c", "\"$@\" | cat", "sh"]).arg(self.subject()).args(self.job());
+        command
+    }
+
+    /// The subject from a file that has no name any more.
+    pub(crate) fn command_of_a_removed_binary(&self) -> Command {
+        let mut command = with_default_signals();
+        self.enter(&mut command);
+        let script = "cp \"$0\" \"$1\"; exec 7<\"$1\"; rm \"$1\"; shift; exec /proc/self/fd/7 \"$@\"";
+        command.args(["sh", "-c", script]).arg(self.subject()).arg(self.root().join("gone")).args(self.job());
+        command
+    }
+
     /// The subject as the leader of a session whose terminal is its descriptor 0.
     pub(crate) fn command_with_terminal(&self) -> Command {
         let mut command = with_default_signals();
-        command.args(["setsid", "--ctty", "--wait"]).arg(std::env::current_exe().unwrap()).args(self.job());
+        self.enter(&mut command);
+        command.args(["setsid", "--ctty", "--wait"]).arg(self.subject()).args(self.job());
         command
     }
 
     /// Runs it without input.
     pub(crate) fn run(&self) -> Ran {
-        Ran::from(self.command().stdin(ProcessStdio::null()).output().unwrap())
+        let mut command = self.command();
+        command.stdin(ProcessStdio::null()).stdout(ProcessStdio::piped()).stderr(ProcessStdio::piped());
+        Ran::from(self.started(&mut command).wait_with_output().unwrap())
     }
 
     /// Starts it; its output can be read.
     pub(crate) fn spawn(self) -> Running {
-        let child = self.command().stdin(ProcessStdio::null()).stdout(ProcessStdio::piped()).spawn().unwrap();
+        let child = self.started(self.command().stdin(ProcessStdio::null()).stdout(ProcessStdio::piped()));
         Running { child, _case: Some(self) }
+    }
+}
+
+/// A user whom the machine does not know.
+pub(crate) const USER: u32 = 61_234;
+
+/// The first of the ids that stand for 1 and on in a namespace with a range.
+const FIRST_OF_RANGE: u32 = 1_610_000_000;
+
+/// The rows of a user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// 0 is the user, and there are 65,535 more.
+    Range,
+    /// 0 is the user, and nobody else is there.
+    Single,
+}
+
+impl Rows {
+    /// Writes them for a process that makes a namespace. Users last: that is what it waits for.
+    fn write(self, pid: u32) {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let here = fs::read_link("/proc/self/ns/user").unwrap();
+        wait_until("the namespace is made", || fs::read_link(process.join("ns/user")).unwrap() != here);
+        let rows = match self {
+            Self::Range => format!("0 {USER} 1\n1 {FIRST_OF_RANGE} 65535\n"),
+            Self::Single => format!("0 {USER} 1\n"),
+        };
+        if self == Self::Single {
+            fs::write(process.join("setgroups"), "deny").unwrap();
+        }
+        fs::write(process.join("gid_map"), &rows).unwrap();
+        fs::write(process.join("uid_map"), &rows).unwrap();
     }
 }
 
@@ -233,12 +341,11 @@ pub(crate) fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
 
 /// The host's processes whose command line has `word` in it, the tests and the subject left out.
 pub(crate) fn processes_with(word: &str) -> Vec<u32> {
-    let processes =
-        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
     processes
         .filter_map(|name| name.parse::<u32>().ok())
         .filter(|pid| {
-            let line = std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap_or_default();
+            let line = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).into_owned();
             line.contains(word) && !line.contains(NAME)
         })

@@ -23,12 +23,12 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Starts `command` with a new terminal for its standard input, output and error.
-    pub(crate) fn of(mut command: Command) -> Self {
+    /// Starts `command` of `case` with a new terminal for its standard input, output and error.
+    pub(crate) fn of(case: &Case, mut command: Command) -> Self {
         let Pty { master, slave } = open_pty(File::open("/dev/pts").unwrap()).unwrap();
         set_window_size(&slave, WindowSize { rows: 30, columns: 90 }).unwrap();
         let end = || Stdio::from(slave.try_clone().unwrap());
-        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let child = case.started(command.stdin(end()).stdout(end()).stderr(end()));
         Self { child, master: File::from(master), slave, seen: String::new(), looked: 0 }
     }
 
@@ -98,7 +98,7 @@ impl Drop for Screen {
 fn with_terminal(script: &str) -> (Case, Screen) {
     let mut case = Case::sh(script);
     case.tty = true;
-    let screen = Screen::of(case.command_with_terminal());
+    let screen = Screen::of(&case, case.command_with_terminal());
     (case, screen)
 }
 
