@@ -53,6 +53,11 @@ pub fn set_caps(sets: CapSets) -> Result<(), SysError> {
     rustix::thread::set_capabilities(None, sets).map_err(failed("capset", ""))
 }
 
+/// The effective capabilities.
+pub fn effective_caps() -> Result<Caps, SysError> {
+    rustix::thread::capabilities(None).map(|sets| Caps(sets.effective.bits())).map_err(failed("capget", ""))
+}
+
 /// Takes every capability but `keep` out of the bounding set: no program run from here on can have them.
 pub fn drop_bounding(keep: Caps) -> Result<(), SysError> {
     for number in (0..64).filter(|number| !keep.has(*number)) {

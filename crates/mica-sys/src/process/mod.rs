@@ -4,6 +4,7 @@
 //! is `mica-runtime`'s. Pids are the kernel's numbers; where one could be reused a pidfd stands for the process.
 
 mod exec;
+mod id_map;
 mod identity;
 mod inside;
 mod namespace;
@@ -12,11 +13,13 @@ mod pty;
 mod signals;
 mod socket;
 mod spawn;
+mod user_namespace;
 mod wait;
 
 pub use exec::{Fork, close_on_exec_from, exec, exit_now, fork, memory_file, redirect, sealed_copy, take_inherited};
+pub use id_map::{IdMaps, IdRow, id_maps, in_initial_user_namespace};
 pub use identity::{
-    CapSets, Caps, Limit, clear_ambient, drop_bounding, effective_uid, give_pipe, give_terminal,
+    CapSets, Caps, Limit, clear_ambient, drop_bounding, effective_caps, effective_uid, give_pipe, give_terminal,
     join_new_session_keyring, raise_ambient, set_caps, set_dumpable, set_groups, set_ids, set_keep_caps, set_limit,
     set_no_new_privs, set_parent_death_signal, set_umask,
 };
@@ -34,6 +37,9 @@ pub use signals::{
 };
 pub use socket::{Control, Packet};
 pub use spawn::{FIRST_FD, Spawn, Spawned, spawn};
+pub use user_namespace::{
+    EnterError, MapPrograms, NewMap, enter_user_namespace, has_no_new_privs, owns_mount_namespace,
+};
 pub use wait::{Ended, Target, open_pidfd, reap_any, send_signal, send_signal_pidfd, wait_for};
 
 pub use rustix::process::Pid;
