@@ -7,7 +7,7 @@ use mica_core::{BlobDigest, DiffId, ImageId};
 use mica_layer::LayerError;
 use mica_sys::SysError;
 
-use crate::Owners;
+use crate::{IdRow, Owners};
 
 /// A kind of thing that the store keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,14 +65,22 @@ pub enum StoreError {
         entry: String,
     },
     /// The store was made by another user.
-    #[error("the store at {} belongs to user {owner}, and this is user {user}", root.display())]
+    #[error("the store at {} belongs to {}, and this is user {user}", root.display(), somebody(*owner))]
     OtherOwner {
         /// Where.
         root: PathBuf,
-        /// Whose it is.
-        owner: u32,
-        /// Who asks.
+        /// Whose it is, as the machine numbers users; `None` for one that this user namespace does not map.
+        owner: Option<u32>,
+        /// Who asks, as the machine numbers users.
         user: u32,
+    },
+    /// The run root is not there and cannot be made.
+    #[error("the run root {} cannot be made", path.display())]
+    RunRoot {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: SysError,
     },
     /// The store keeps marks or owners in another way than was asked for.
     #[error("the store at {} was made with {made}, and this is {asked}", root.display())]
@@ -91,10 +99,10 @@ pub enum StoreError {
         feature: String,
     },
     /// The store may be read but not changed by this program.
-    #[error("the store can only be read: it uses {feature}, which this version of mica does not know")]
+    #[error("the store can only be read: {why}")]
     ReadOnly {
-        /// What is not known, by name.
-        feature: String,
+        /// What keeps it from being changed.
+        why: ReadOnly,
     },
     /// Nothing of this kind has this name.
     #[error("no such {what}: {name}")]
@@ -243,6 +251,28 @@ impl StoreError {
     }
 }
 
+/// What keeps a store from being changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// It uses a feature of this name, which who changes it must know.
+    Feature(String),
+    /// Its file system, or the mount of it, is read-only.
+    FileSystem,
+}
+
+impl fmt::Display for ReadOnly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Feature(name) => write!(f, "it uses feature {name:?}, which this version of mica does not know"),
+            Self::FileSystem => f.write_str("its file system is mounted read-only"),
+        }
+    }
+}
+
+fn somebody(owner: Option<u32>) -> String {
+    owner.map_or_else(|| "another user".to_owned(), |owner| format!("user {owner}"))
+}
+
 /// How a store keeps marks and owners, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ownership {
@@ -250,13 +280,20 @@ pub struct Ownership {
     pub marks: String,
     /// How owners stand on disk.
     pub owners: Owners,
-    /// The rows of the mapping, as `container:host:size`.
-    pub idmap: String,
+    /// The rows of users.
+    pub idmap: Vec<IdRow>,
+    /// The rows of groups.
+    pub gidmap: Vec<IdRow>,
 }
 
 impl fmt::Display for Ownership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} marks and {} owners", self.marks, self.owners.as_str())?;
-        if self.idmap.is_empty() { Ok(()) } else { write!(f, " mapped by {}", self.idmap) }
+        let list = |rows: &[IdRow]| rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        match (self.idmap.is_empty(), self.idmap == self.gidmap) {
+            (true, true) => Ok(()),
+            (false, true) => write!(f, " mapped by {}", list(&self.idmap)),
+            _ => write!(f, " mapped by {} (groups {})", list(&self.idmap), list(&self.gidmap)),
+        }
     }
 }

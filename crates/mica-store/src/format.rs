@@ -35,6 +35,7 @@
 //!     views/<n>/{upper,work}/            the same for each further file system of a `try`
 //!     owner                              flocked by the command that removes it at its end; free: that command was killed
 //! volatile/<boot id>/<64 hex>/           a container that does not outlive the machine's uptime (`--rm`): as containers/
+//! run/                                   the run root of a user for whom the machine keeps none; nothing in it outlives a boot
 //! volumes/ build/                        reserved
 //! ```
 //!
@@ -56,9 +57,10 @@
 //! `format` is 1; a store with a higher number is not opened. `features.incompat` names what a program must know to open the store
 //! at all, `features.ro_compat` what it must know to change it, `features.compat` what it may ignore (as ext4 has it).
 //! Format 1 defines no feature of any kind. `marks` says whose extended attributes the layers' overlay marks are
-//! (`trusted` or `user`); `owners` how owners of a layer stand on disk: `native` as they are, `mapped` through `idmap`
-//! (rows of `container`, `host`, `size`, as uid_map has them), `single` all as the store's owner. A program that would write with other
-//! marks, owners or rows is refused, and so is one with another user ID than the owner of the root.
+//! (`trusted` or `user`); `owners` how owners of a layer stand on disk: `native` as they are, `mapped` through `idmap` and `gidmap`, `single` all
+//! as the store's owner. `idmap` has the rows of users and `gidmap` those of groups (`container`, `host`, `size`, as `/proc/self/uid_map` and
+//! `gid_map` of whoever made the store had them); both are empty, and `gidmap` is left out, for `native`. A program that would write with
+//! other marks, owners or rows is refused, and so is one with another user ID than the owner of the root.
 //!
 //! ## seal.json
 //!

@@ -48,7 +48,7 @@ pub use chains::Lowers;
 pub use check::{Checked, Depth, Done, Finding, Problem, Repair};
 pub use claims::ContainerName;
 pub use containers::{Container, ContainerId, ContainerRecord, Lifetime, LockedContainer, NewContainer};
-pub use error::{Ownership, StoreError, What};
+pub use error::{Ownership, ReadOnly, StoreError, What};
 pub use facts::Facts;
 pub use gc::Collected;
 pub use images::{ImageRecord, OnUse, config_of};

@@ -1,5 +1,6 @@
 //! What a store is asked to be: where, whose, with which marks and owners.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use mica_layer::Marks;
@@ -30,7 +31,7 @@ impl Owners {
     }
 }
 
-/// One row of an ID map, as `/proc/self/uid_map` has it; it counts for users and groups.
+/// One row of an ID map, as `/proc/self/uid_map` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdRow {
     /// First ID inside.
@@ -39,6 +40,18 @@ pub struct IdRow {
     pub host: u32,
     /// How many.
     pub size: u32,
+}
+
+impl From<mica_sys::process::IdRow> for IdRow {
+    fn from(row: mica_sys::process::IdRow) -> Self {
+        Self { container: row.inside, host: row.outside, size: row.count }
+    }
+}
+
+impl fmt::Display for IdRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.container, self.host, self.size)
+    }
 }
 
 /// What to do when there is no store at the root.
@@ -65,8 +78,10 @@ pub struct StoreOptions {
     pub marks: Marks,
     /// How owners stand on disk.
     pub owners: Owners,
-    /// The map, for [`Owners::Mapped`].
+    /// The rows of users, in the order of the IDs inside; none for [`Owners::Native`].
     pub idmap: Vec<IdRow>,
+    /// The rows of groups.
+    pub gidmap: Vec<IdRow>,
 }
 
 impl StoreOptions {
@@ -80,6 +95,7 @@ impl StoreOptions {
             marks: Marks::Trusted,
             owners: Owners::Native,
             idmap: Vec::new(),
+            gidmap: Vec::new(),
         }
     }
 }

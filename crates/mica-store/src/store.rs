@@ -7,7 +7,7 @@ use mica_layer::Marks;
 use mica_sys::{Dir, Lock, SysError};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Ownership, StoreError, What};
+use crate::error::{Ownership, ReadOnly, StoreError, What};
 use crate::options::{IdRow, Missing, Owners, StoreOptions};
 use crate::records::{self, DIR_MODE, Draft, Flush, Unknown};
 
@@ -23,6 +23,8 @@ struct FormatRecord {
     marks: String,
     owners: Owners,
     idmap: Vec<IdRow>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gidmap: Vec<IdRow>,
     #[serde(flatten)]
     other: Unknown,
 }
@@ -71,6 +73,12 @@ const DIRS: [&str; 20] = [
 ];
 
 const VOLATILE: &str = "volatile";
+
+/// Where the run root stands for whoever has no other place for one.
+const RUN: &str = "run";
+
+/// The ID that stands for all that are not mapped (`/proc/sys/kernel/overflowuid`, which nobody changes).
+const OVERFLOW_ID: u32 = 65534;
 
 /// The open directories of a store.
 #[derive(Debug)]
@@ -128,7 +136,8 @@ pub struct Store {
     owners: Owners,
     uuid: String,
     boot: String,
-    read_only: Option<String>,
+    read_only: Option<ReadOnly>,
+    made: bool,
     pub(crate) dirs: Dirs,
 }
 
@@ -137,24 +146,27 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoStore`], [`StoreError::NotAStore`], [`StoreError::OtherOwner`], [`StoreError::OtherOwnership`],
-    /// [`StoreError::NewerFormat`], [`StoreError::Corrupt`] for an unreadable `format.json`, or of a system call.
+    /// [`StoreError::RunRoot`], [`StoreError::NewerFormat`], [`StoreError::Corrupt`] for an unreadable `format.json`, or of a system
+    /// call.
     pub fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let root = open_root(options)?;
         let user = mica_sys::process::effective_uid();
         let owner = root.metadata()?.uid;
         if owner != user {
+            let (owner, user) = (outside(owner, &options.idmap), outside(user, &options.idmap).unwrap_or(user));
             return Err(StoreError::OtherOwner { root: options.root.clone(), owner, user });
         }
-        let record = match read_format(&root)? {
-            Some(record) => record,
-            None => make(&root, options)?,
+        let (record, made) = match read_format(&root)? {
+            Some(record) => (record, false),
+            None => (make(&root, options)?, true),
         };
-        let read_only = judge(&record, options)?;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(DIR_MODE)
-            .create(&options.run_root)
-            .map_err(|error| sys_error("mkdir", &options.run_root, &error))?;
+        let mut read_only = judge(&record, options)?;
+        if root.is_read_only()? {
+            read_only.get_or_insert(ReadOnly::FileSystem);
+        }
+        if read_only.is_none() {
+            make_run_root(&options.run_root)?;
+        }
         let dirs = match Dirs::open(&root) {
             // A store whose making was interrupted, or of an older program, may lack directories.
             Err(error) if error.is_not_found() && read_only.is_none() => {
@@ -171,6 +183,7 @@ impl Store {
             uuid: record.uuid,
             boot: boot_id()?,
             read_only,
+            made,
             dirs,
         };
         if store.read_only.is_none() {
@@ -216,10 +229,16 @@ impl Store {
         &self.boot
     }
 
-    /// The feature that keeps this program from changing the store; `None` when it may.
+    /// What keeps this program from changing the store; `None` when it may.
     #[must_use]
-    pub fn read_only(&self) -> Option<&str> {
-        self.read_only.as_deref()
+    pub const fn read_only(&self) -> Option<&ReadOnly> {
+        self.read_only.as_ref()
+    }
+
+    /// Whether there was no store before this one was opened.
+    #[must_use]
+    pub const fn was_made(&self) -> bool {
+        self.made
     }
 
     /// The store's root directory, for drivers that probe what its file system can.
@@ -230,7 +249,7 @@ impl Store {
 
     pub(crate) fn writable(&self) -> Result<(), StoreError> {
         match &self.read_only {
-            Some(feature) => Err(StoreError::ReadOnly { feature: feature.clone() }),
+            Some(why) => Err(StoreError::ReadOnly { why: why.clone() }),
             None => Ok(()),
         }
     }
@@ -269,6 +288,25 @@ fn open_root(options: &StoreOptions) -> Result<Dir, StoreError> {
     Ok(Dir::open(&options.root)?)
 }
 
+/// The ID that the machine knows somebody by; `None` for whoever is not mapped.
+fn outside(id: u32, rows: &[IdRow]) -> Option<u32> {
+    if rows.is_empty() {
+        return Some(id);
+    }
+    // In a namespace that maps it, too, the overflow ID stands for all who are not.
+    let known = |row: &&IdRow| id != OVERFLOW_ID && id >= row.container && id - row.container < row.size;
+    rows.iter().find(known).map(|row| row.host + (id - row.container))
+}
+
+fn make_run_root(path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::RunRoot { path: path.to_owned(), source };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(DIR_MODE)
+        .create(path)
+        .map_err(|error| failed(sys_error("mkdir", path, &error)))
+}
+
 fn read_format(root: &Dir) -> Result<Option<FormatRecord>, StoreError> {
     let Some(bytes) = root.read_if_there(b"format.json", records::RECORD_CAP)? else {
         return Ok(None);
@@ -294,7 +332,9 @@ fn make(root: &Dir, options: &StoreOptions) -> Result<FormatRecord, StoreError> 
     if options.missing == Missing::Refuse {
         return Err(StoreError::NoStore { root: options.root.clone() });
     }
-    let ours = |name: &[u8]| name == VOLATILE.as_bytes() || DIRS.iter().any(|dir| dir.as_bytes() == name);
+    let ours = |name: &[u8]| {
+        [VOLATILE, RUN].iter().any(|dir| dir.as_bytes() == name) || DIRS.iter().any(|dir| dir.as_bytes() == name)
+    };
     if let Some(entry) = root.read_dir()?.into_iter().find(|entry| !ours(&entry.name) && entry.name != b"lost+found") {
         // Another process may have finished the store just now.
         if let Some(record) = read_format(root)? {
@@ -312,6 +352,7 @@ fn make(root: &Dir, options: &StoreOptions) -> Result<FormatRecord, StoreError> 
         marks: marks_word(options.marks).to_owned(),
         owners: options.owners,
         idmap: options.idmap.clone(),
+        gidmap: options.gidmap.clone(),
         other: Unknown::new(),
     };
     let bytes = records::encode(What::Format, &record)?;
@@ -332,27 +373,24 @@ fn make(root: &Dir, options: &StoreOptions) -> Result<FormatRecord, StoreError> 
 }
 
 /// Whether this program may open the store: an error when not, the feature's name when it may only read.
-fn judge(record: &FormatRecord, options: &StoreOptions) -> Result<Option<String>, StoreError> {
+fn judge(record: &FormatRecord, options: &StoreOptions) -> Result<Option<ReadOnly>, StoreError> {
     // Format 1 defines no feature, so any is unknown.
     if let Some(feature) = record.features.incompat.first() {
         return Err(StoreError::NewerFormat { feature: format!("feature {feature:?}") });
     }
-    let words = |marks: &str, owners: Owners, rows: &[IdRow]| Ownership {
+    let words = |marks: &str, owners: Owners, idmap: &[IdRow], gidmap: &[IdRow]| Ownership {
         marks: marks.to_owned(),
         owners,
-        idmap: rows
-            .iter()
-            .map(|row| format!("{}:{}:{}", row.container, row.host, row.size))
-            .collect::<Vec<_>>()
-            .join(","),
+        idmap: idmap.to_vec(),
+        gidmap: gidmap.to_vec(),
     };
-    let made = words(&record.marks, record.owners, &record.idmap);
-    let asked = words(marks_word(options.marks), options.owners, &options.idmap);
+    let made = words(&record.marks, record.owners, &record.idmap, &record.gidmap);
+    let asked = words(marks_word(options.marks), options.owners, &options.idmap, &options.gidmap);
     if made != asked {
         let (made, asked) = (Box::new(made), Box::new(asked));
         return Err(StoreError::OtherOwnership { root: options.root.clone(), made, asked });
     }
-    Ok(record.features.ro_compat.first().map(|feature| format!("feature {feature:?}")))
+    Ok(record.features.ro_compat.first().cloned().map(ReadOnly::Feature))
 }
 
 const fn marks_word(marks: Marks) -> &'static str {

@@ -72,6 +72,15 @@ impl Dir {
         self.resolve(path, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
     }
 
+    /// Whether nothing can be changed on its mount, or on the whole file system.
+    ///
+    /// # Errors
+    /// `fstatvfs`'s.
+    pub fn is_read_only(&self) -> Result<bool> {
+        let found = rustix::fs::fstatvfs(&self.fd).map_err(|errno| SysError::new("fstatvfs", "", errno))?;
+        Ok(found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    }
+
     /// Opens a directory at or under this one on the same mount; no component may be a symlink, and none leads out.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use mica_store::{IdRow, Marks, Missing, Owners, Store, StoreError, StoreOptions};
+use mica_store::{IdRow, Marks, Missing, Owners, ReadOnly, Store, StoreError, StoreOptions};
 
 use crate::common::{self, Image, NAME, Place};
 
@@ -85,7 +85,7 @@ fn a_feature_that_only_writers_must_know_leaves_reading() {
     common::load(&place.open(), &image, Some(NAME));
     edit_format(&place, r#""ro_compat":[]"#, r#""ro_compat":["quota"]"#);
     let store = place.open();
-    assert_eq!(store.read_only(), Some(r#"feature "quota""#));
+    assert_eq!(store.read_only(), Some(&ReadOnly::Feature("quota".to_owned())));
     assert!(store.name(NAME).unwrap().is_some() && store.image(&image.id()).unwrap().is_some());
     common::assert_clean(&store);
     let before = place.listing();
@@ -113,6 +113,7 @@ fn other_marks_owners_or_maps_are_refused() {
         StoreOptions { marks: Marks::User, ..place.options() },
         StoreOptions { owners: Owners::Single, ..place.options() },
         StoreOptions { idmap: vec![row], ..place.options() },
+        StoreOptions { gidmap: vec![row], ..place.options() },
     ] {
         let error = refused(&options);
         assert!(matches!(error, StoreError::OtherOwnership { .. }), "{error}");
@@ -127,7 +128,7 @@ fn another_users_store_is_refused() {
         eprintln!("SKIP another_users_store_is_refused: needs root");
         return;
     }
-    assert!(matches!(refused(&place.options()), StoreError::OtherOwner { owner: 4711, .. }));
+    assert!(matches!(refused(&place.options()), StoreError::OtherOwner { owner: Some(4711), user: 0, .. }));
 }
 
 #[test]

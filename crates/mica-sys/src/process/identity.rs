@@ -98,6 +98,35 @@ pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// The effective group ID, as this process's user namespace has it.
+#[must_use]
+pub fn effective_gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
+/// The name of a user, by the machine's name service; `None` when nobody has the number.
+///
+/// # Errors
+/// `getpwuid_r`'s.
+pub fn user_name(uid: u32) -> Result<Option<Vec<u8>>, SysError> {
+    // Larger than any record that a name service makes (`_SC_GETPW_R_SIZE_MAX` is 1 KiB).
+    let mut buffer = vec![0_u8; 64 * 1024];
+    // SAFETY: numbers and pointers: all zeroes is a valid value.
+    let mut record: libc::passwd = unsafe { std::mem::zeroed() };
+    let mut found: *mut libc::passwd = std::ptr::null_mut();
+    // SAFETY: record, buffer and result live over the call, and the length is the buffer's.
+    let wrong =
+        unsafe { libc::getpwuid_r(uid, &raw mut record, buffer.as_mut_ptr().cast(), buffer.len(), &raw mut found) };
+    match Errno::from_raw_os_error(wrong) {
+        // Some name services say so of a number that they do not know (getpwuid_r(3), ERRORS).
+        _ if wrong == 0 && found.is_null() => Ok(None),
+        Errno::NOENT | Errno::SRCH | Errno::BADF | Errno::PERM if wrong != 0 => Ok(None),
+        errno if wrong != 0 => Err(failed("getpwuid_r", uid.to_string())(errno)),
+        // SAFETY: the call succeeded, so the name is a string in the buffer, which is still here.
+        _ => Ok(Some(unsafe { std::ffi::CStr::from_ptr(record.pw_name) }.to_bytes().to_vec())),
+    }
+}
+
 /// Sets the supplementary groups.
 pub fn set_groups(groups: &[u32]) -> Result<(), SysError> {
     let list: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw_unchecked(*gid)).collect();
@@ -234,6 +263,12 @@ pub fn set_limit(limit: Limit, soft: u64, hard: u64) -> Result<(), SysError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn root_has_a_name_and_a_number_of_nobody_has_none() {
+        assert_eq!(user_name(0).unwrap().as_deref(), Some(&b"root"[..]));
+        assert_eq!(user_name(3_999_999_999).unwrap(), None);
+    }
 
     #[test]
     fn caps_hold_numbers_below_64_only() {

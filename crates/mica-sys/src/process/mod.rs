@@ -19,9 +19,9 @@ mod wait;
 pub use exec::{Fork, close_on_exec_from, exec, exit_now, fork, memory_file, redirect, sealed_copy, take_inherited};
 pub use id_map::{IdMaps, IdRow, id_maps, in_initial_user_namespace};
 pub use identity::{
-    CapSets, Caps, Limit, clear_ambient, drop_bounding, effective_caps, effective_uid, give_pipe, give_terminal,
-    join_new_session_keyring, raise_ambient, set_caps, set_dumpable, set_groups, set_ids, set_keep_caps, set_limit,
-    set_no_new_privs, set_parent_death_signal, set_umask,
+    CapSets, Caps, Limit, clear_ambient, drop_bounding, effective_caps, effective_gid, effective_uid, give_pipe,
+    give_terminal, join_new_session_keyring, raise_ambient, set_caps, set_dumpable, set_groups, set_ids, set_keep_caps,
+    set_limit, set_no_new_privs, set_parent_death_signal, set_umask, user_name,
 };
 pub use inside::{Missing, make_inside, metadata_of, open_inside, open_inside_no_links, open_place};
 pub use namespace::{
