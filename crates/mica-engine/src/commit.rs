@@ -51,7 +51,7 @@ impl Engine {
         if let Base::Machine { views } = &known.settings.base {
             self.refuse_other_file_systems(&known, views)?;
         }
-        let pack = Pack { marks: Marks::Trusted, root: Some(self.root_below(&known)?) };
+        let pack = Pack { marks: self.store.marks(), root: Some(self.root_below(&known)?) };
         let layer = self.stage_packed(&Dir::open(&known.container.upper())?, &pack, &batch, |tar| tar)?;
         let now = Timestamp::now();
         config.created = Some(now);

@@ -275,7 +275,7 @@ impl Engine {
         Ok(UnionDirs {
             lowers,
             upper: Some(UpperDirs { upper: known.container.upper(), work: known.container.work(), volatile: false }),
-            marks: Marks::Trusted,
+            marks: self.store.marks(),
         })
     }
 }

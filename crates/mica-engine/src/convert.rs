@@ -2,7 +2,7 @@
 
 use mica_layer::LayerError;
 use mica_runtime::RuntimeError;
-use mica_store::StoreError;
+use mica_store::{ReadOnly, StoreError};
 use mica_sys::SysError;
 use mica_transport::{ReferenceError, TransportError};
 use mica_union::UnionError;
@@ -65,6 +65,7 @@ impl From<StoreError> for Error {
             _ if error.is_no_space() => Kind::NoSpace,
             StoreError::NoStore { .. } | StoreError::NotFound { .. } => Kind::NotFound,
             StoreError::OtherOwner { .. } => Kind::Denied,
+            StoreError::RunRoot { source, .. } => kind_of_call(source).unwrap_or(Kind::System),
             StoreError::NotAStore { .. } | StoreError::OtherOwnership { .. } => Kind::Conflict,
             StoreError::NewerFormat { .. } | StoreError::ReadOnly { .. } => Kind::Unsupported,
             StoreError::Ambiguous { .. } | StoreError::BadName { .. } => Kind::Usage,
@@ -81,6 +82,12 @@ impl From<StoreError> for Error {
             StoreError::NotAStore { .. } => Some("name an empty or missing directory with --root"),
             StoreError::OtherOwner { .. } => {
                 Some("use a store of your own with --root, or become the user it belongs to")
+            }
+            StoreError::RunRoot { .. } => Some(
+                "name a directory of your own with --run-root or MICA_RUN_ROOT; after `su`, XDG_RUNTIME_DIR is somebody else's",
+            ),
+            StoreError::ReadOnly { why: ReadOnly::FileSystem } => {
+                Some("mount it read-write, or name another store with --root")
             }
             StoreError::NewerFormat { .. } | StoreError::ReadOnly { .. } => {
                 Some("use the newer mica that wrote it, or another store with --root")

@@ -24,7 +24,7 @@ impl Engine {
         match &known.settings.base {
             Base::Machine { views } => self.diff_views(&known, views),
             Base::Image { .. } | Base::Directory { .. } => {
-                let upper = DirLayer::new(Dir::open(&known.container.upper())?, Marks::Trusted);
+                let upper = DirLayer::new(Dir::open(&known.container.upper())?, self.store.marks());
                 Ok(mica_core::changes(&upper, &self.below(&known)?)?)
             }
         }

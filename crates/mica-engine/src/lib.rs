@@ -22,6 +22,7 @@ mod manifest;
 mod mounting;
 pub mod progress;
 mod save;
+mod standing;
 mod system;
 mod trying;
 
@@ -38,6 +39,7 @@ pub use mica_store::Usage;
 pub use mica_sys::fault;
 pub use mica_transport::Reference;
 pub use save::{Save, SaveForm};
+pub use standing::{Shortage, Standing};
 pub use system::{CheckReport, Info, Pruned};
 pub use trying::{Applied, ApplyPlan, Prepared, Real, Tried, Try};
 

@@ -10,13 +10,17 @@ use mica_union::{Driver, Overlay};
 use crate::container::{Base, Known};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::standing::mounts_end;
 
 impl Engine {
     /// Mounts a container's tree and gives the path. One that is mounted stays where it is.
     ///
     /// # Errors
-    /// No such container; one that runs, whose tree is at `/proc/PID/root`.
+    /// No such container; one that runs, whose tree is at `/proc/PID/root`; where mounts end with this command.
     pub fn mount(&self, word: &str) -> Result<PathBuf> {
+        if !self.standing.keeps_mounts() {
+            return Err(mounts_end(&format!("mount {word}"), &format!("mica unshare sh -c 'ls $(mica mount {word})'")));
+        }
         let known = self.find_container(word)?;
         if let Base::Machine { .. } = known.settings.base {
             return Err(Error::new(Kind::Usage, format!("{word} holds the changes of a try, which are no tree"))

@@ -189,7 +189,7 @@ impl Engine {
     /// # Errors
     /// A record that cannot be read.
     pub fn info(&self) -> Result<Info> {
-        let overlay = Overlay::default();
+        let overlay = Overlay::new().probing(self.store.marks());
         let why = match overlay.probe(&self.store.path().join("staging")) {
             Support::Yes => None,
             Support::No { why } => {
@@ -207,7 +207,7 @@ impl Engine {
             root: self.store.path().display().to_string(),
             run_root: self.store.run_root().display().to_string(),
             uuid: self.store.uuid().to_owned(),
-            read_only: self.store.read_only().map(str::to_owned),
+            read_only: self.store.read_only().map(ToString::to_string),
             images: self.store.image_ids()?.len(),
             containers: containers.len(),
             running,
