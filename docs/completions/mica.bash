@@ -97,6 +97,9 @@ _mica() {
             mica,umount)
                 cmd="mica__subcmd__umount"
                 ;;
+            mica,unshare)
+                cmd="mica__subcmd__unshare"
+                ;;
             mica__subcmd__container,commit)
                 cmd="mica__subcmd__container__subcmd__commit"
                 ;;
@@ -167,7 +170,7 @@ _mica() {
 
     case "${cmd}" in
         mica)
-            opts="-h -V --root --run-root --help --version try apply run create start ps rm diff commit export mount umount images load save import tag rmi history inspect layers image container system completion __reap __generate"
+            opts="-h -V --root --run-root --help --version try apply run create start ps rm diff commit export mount umount unshare images load save import tag rmi history inspect layers image container system completion __reap __generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1627,6 +1630,28 @@ _mica() {
             return 0
             ;;
         mica__subcmd__umount)
+            opts="-h --root --run-root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mica__subcmd__unshare)
             opts="-h --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -24,8 +24,8 @@ function __fish_mica_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c mica -n "__fish_mica_needs_command" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_needs_command" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_needs_command" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_needs_command" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_needs_command" -s V -l version -d 'Print version'
 complete -c mica -n "__fish_mica_needs_command" -f -a "try" -d 'Run a command on a copy-on-write view of this machine\'s files'
@@ -40,6 +40,7 @@ complete -c mica -n "__fish_mica_needs_command" -f -a "commit" -d 'Make an image
 complete -c mica -n "__fish_mica_needs_command" -f -a "export" -d 'Write a container\'s whole tree as a tar'
 complete -c mica -n "__fish_mica_needs_command" -f -a "mount" -d 'Mount a container\'s tree and print where; without a container, list what is mounted'
 complete -c mica -n "__fish_mica_needs_command" -f -a "umount" -d 'Unmount what `mica mount` mounted'
+complete -c mica -n "__fish_mica_needs_command" -f -a "unshare" -d 'Run a command, or a shell, in a user namespace where you are root of your own files'
 complete -c mica -n "__fish_mica_needs_command" -f -a "images" -d 'List images'
 complete -c mica -n "__fish_mica_needs_command" -f -a "load" -d 'Bring in the images of an archive: `docker save`\'s, `podman save`\'s, `skopeo`\'s, or an OCI archive'
 complete -c mica -n "__fish_mica_needs_command" -f -a "save" -d 'Write images into an archive for other tools'
@@ -59,12 +60,12 @@ complete -c mica -n "__fish_mica_using_subcommand try" -l keep -d 'Keep the chan
 complete -c mica -n "__fish_mica_using_subcommand try" -l share -d 'Let the command change this file or directory for real. May be given several times' -r -F
 complete -c mica -n "__fish_mica_using_subcommand try" -l network -d 'The network the command has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
-complete -c mica -n "__fish_mica_using_subcommand try" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand try" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand try" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand try" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand try" -s q -l quiet -d 'Do not list the changes, and do not say what stays real'
 complete -c mica -n "__fish_mica_using_subcommand try" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mica -n "__fish_mica_using_subcommand apply" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand apply" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand apply" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand apply" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand apply" -s y -l yes -d 'Do not ask'
 complete -c mica -n "__fish_mica_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand run" -l name -d 'Give the container a name; without it, two words are chosen' -r
@@ -75,8 +76,8 @@ complete -c mica -n "__fish_mica_using_subcommand run" -l hostname -d 'The conta
 complete -c mica -n "__fish_mica_using_subcommand run" -l entrypoint -d 'Run this before the command instead of the image\'s; empty for none' -r
 complete -c mica -n "__fish_mica_using_subcommand run" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
-complete -c mica -n "__fish_mica_using_subcommand run" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand run" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand run" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand run" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand run" -s i -l interactive -d 'Keep standard input open. (It always is: kept for scripts written for docker.)'
 complete -c mica -n "__fish_mica_using_subcommand run" -s t -l tty -d 'Give it a terminal'
 complete -c mica -n "__fish_mica_using_subcommand run" -l read-only -d 'Mount the image\'s own tree read-only'
@@ -90,104 +91,107 @@ complete -c mica -n "__fish_mica_using_subcommand create" -l hostname -d 'The co
 complete -c mica -n "__fish_mica_using_subcommand create" -l entrypoint -d 'Run this before the command instead of the image\'s; empty for none' -r
 complete -c mica -n "__fish_mica_using_subcommand create" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
-complete -c mica -n "__fish_mica_using_subcommand create" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand create" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand create" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand create" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand create" -s i -l interactive -d 'Keep standard input open. (It always is: kept for scripts written for docker.)'
 complete -c mica -n "__fish_mica_using_subcommand create" -s t -l tty -d 'Give it a terminal'
 complete -c mica -n "__fish_mica_using_subcommand create" -l read-only -d 'Mount the image\'s own tree read-only'
 complete -c mica -n "__fish_mica_using_subcommand create" -l rm -d 'Remove it when it ends'
 complete -c mica -n "__fish_mica_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mica -n "__fish_mica_using_subcommand start" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand start" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand start" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand start" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand start" -s a -l attach -d 'Stay with it: its output is this shell\'s, and so is its exit status'
 complete -c mica -n "__fish_mica_using_subcommand start" -s i -l interactive -d 'Also pass standard input on'
 complete -c mica -n "__fish_mica_using_subcommand start" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand ps" -l format -d '`table`, `json` (an object a line), or a Go template such as \'{{.ID}}\'; `table TEMPLATE` adds headers' -r
-complete -c mica -n "__fish_mica_using_subcommand ps" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand ps" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand ps" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand ps" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand ps" -s a -l all -d 'Also those that do not run'
 complete -c mica -n "__fish_mica_using_subcommand ps" -s q -l quiet -d 'Print IDs only'
 complete -c mica -n "__fish_mica_using_subcommand ps" -l no-trunc -d 'Do not shorten IDs and long texts'
 complete -c mica -n "__fish_mica_using_subcommand ps" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand rm" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand rm" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand rm" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand rm" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand rm" -s f -l force -d 'Also a running one: it is killed first'
 complete -c mica -n "__fish_mica_using_subcommand rm" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand diff" -l format -d '`json` for an object a line, or a Go template over .Kind and .Path' -r
-complete -c mica -n "__fish_mica_using_subcommand diff" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand diff" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand diff" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand diff" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand diff" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand commit" -s m -l message -d 'What the image is, for its history' -r
 complete -c mica -n "__fish_mica_using_subcommand commit" -s a -l author -d 'Who made it' -r
 complete -c mica -n "__fish_mica_using_subcommand commit" -s c -l change -d 'Change the image\'s config by a Dockerfile instruction. May be given several times' -r
-complete -c mica -n "__fish_mica_using_subcommand commit" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand commit" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand commit" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand commit" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand commit" -s q -l quiet -d 'Print nothing on standard error'
 complete -c mica -n "__fish_mica_using_subcommand commit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand export" -s o -l output -d 'Write to this file instead of standard output' -r -F
-complete -c mica -n "__fish_mica_using_subcommand export" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand export" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand export" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand export" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand export" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand mount" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand mount" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand mount" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand mount" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand mount" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand umount" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand umount" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand umount" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand umount" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand umount" -s h -l help -d 'Print help'
+complete -c mica -n "__fish_mica_using_subcommand unshare" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand unshare" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand unshare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand images" -l format -d '`table`, `json` (an object a line), or a Go template such as \'{{.ID}}\'; `table TEMPLATE` adds headers' -r
-complete -c mica -n "__fish_mica_using_subcommand images" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand images" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand images" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand images" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand images" -s q -l quiet -d 'Print IDs only'
 complete -c mica -n "__fish_mica_using_subcommand images" -l no-trunc -d 'Do not shorten IDs and long texts'
 complete -c mica -n "__fish_mica_using_subcommand images" -l digests -d 'Show manifest digests'
 complete -c mica -n "__fish_mica_using_subcommand images" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand load" -s i -l input -d 'Read this file instead of standard input' -r -F
 complete -c mica -n "__fish_mica_using_subcommand load" -l platform -d 'Of an image for several platforms, take the one for this' -r
-complete -c mica -n "__fish_mica_using_subcommand load" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand load" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand load" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand load" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand load" -s q -l quiet -d 'Print the IDs only, and no progress'
 complete -c mica -n "__fish_mica_using_subcommand load" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand save" -s o -l output -d 'Write to this file instead of standard output' -r -F
 complete -c mica -n "__fish_mica_using_subcommand save" -l format -d 'The form of the archive' -r -f -a "docker-archive\t'What docker, podman and skopeo load: a config and plain layers'
 oci-archive\t'The OCI image layout in a tar: keeps manifests and digests'"
-complete -c mica -n "__fish_mica_using_subcommand save" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand save" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand save" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand save" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand save" -s q -l quiet -d 'No progress'
 complete -c mica -n "__fish_mica_using_subcommand save" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand import" -s c -l change -d 'Change the image\'s config by a Dockerfile instruction. May be given several times' -r
 complete -c mica -n "__fish_mica_using_subcommand import" -s m -l message -d 'What the image is, for its history' -r
 complete -c mica -n "__fish_mica_using_subcommand import" -l platform -d 'What the image is for; this machine\'s platform unless given' -r
-complete -c mica -n "__fish_mica_using_subcommand import" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand import" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand import" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand import" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand import" -s q -l quiet -d 'No progress'
 complete -c mica -n "__fish_mica_using_subcommand import" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand tag" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand tag" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand tag" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand tag" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand tag" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand rmi" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand rmi" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand rmi" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand rmi" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand rmi" -s f -l force -d 'By ID, also an image that has several names'
 complete -c mica -n "__fish_mica_using_subcommand rmi" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand history" -l format -d '`table`, `json` (an object a line), or a Go template such as \'{{.ID}}\'; `table TEMPLATE` adds headers' -r
-complete -c mica -n "__fish_mica_using_subcommand history" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand history" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand history" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand history" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand history" -s q -l quiet -d 'Print IDs only'
 complete -c mica -n "__fish_mica_using_subcommand history" -l no-trunc -d 'Do not shorten IDs and long texts'
 complete -c mica -n "__fish_mica_using_subcommand history" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand inspect" -s f -l format -d 'A Go template such as \'{{.Id}}\', or `json`' -r
 complete -c mica -n "__fish_mica_using_subcommand inspect" -l type -d 'Look for this only' -r -f -a "image\t''
 container\t''"
-complete -c mica -n "__fish_mica_using_subcommand inspect" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand inspect" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand inspect" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand inspect" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand layers" -l format -d '`table`, `json` (an object a line), or a Go template such as \'{{.ID}}\'; `table TEMPLATE` adds headers' -r
-complete -c mica -n "__fish_mica_using_subcommand layers" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand layers" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand layers" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand layers" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand layers" -s q -l quiet -d 'Print IDs only'
 complete -c mica -n "__fish_mica_using_subcommand layers" -l no-trunc -d 'Do not shorten IDs and long texts'
 complete -c mica -n "__fish_mica_using_subcommand layers" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "ls" -d 'List images'
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "load" -d 'Bring in the images of an archive: `docker save`\'s, `podman save`\'s, `skopeo`\'s, or an OCI archive'
@@ -198,53 +202,53 @@ complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_sub
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "history" -d 'Show how an image was made, newest step first'
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "inspect" -d 'Show all that is known of images and containers, as JSON'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -l format -d '`table`, `json` (an object a line), or a Go template such as \'{{.ID}}\'; `table TEMPLATE` adds headers' -r
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print IDs only'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-trunc -d 'Do not shorten IDs and long texts'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -l digests -d 'Show manifest digests'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -s i -l input -d 'Read this file instead of standard input' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l platform -d 'Of an image for several platforms, take the one for this' -r
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -s q -l quiet -d 'Print the IDs only, and no progress'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -s o -l output -d 'Write to this file instead of standard output' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l format -d 'The form of the archive' -r -f -a "docker-archive\t'What docker, podman and skopeo load: a config and plain layers'
 oci-archive\t'The OCI image layout in a tar: keeps manifests and digests'"
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -s q -l quiet -d 'No progress'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from import" -s c -l change -d 'Change the image\'s config by a Dockerfile instruction. May be given several times' -r
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from import" -s m -l message -d 'What the image is, for its history' -r
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from import" -l platform -d 'What the image is for; this machine\'s platform unless given' -r
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from import" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from import" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from import" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from import" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from import" -s q -l quiet -d 'No progress'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from tag" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from tag" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from tag" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from tag" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from tag" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from rm" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from rm" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from rm" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from rm" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from rm" -s f -l force -d 'By ID, also an image that has several names'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from history" -l format -d '`table`, `json` (an object a line), or a Go template such as \'{{.ID}}\'; `table TEMPLATE` adds headers' -r
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from history" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from history" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from history" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from history" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from history" -s q -l quiet -d 'Print IDs only'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from history" -l no-trunc -d 'Do not shorten IDs and long texts'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from inspect" -s f -l format -d 'A Go template such as \'{{.Id}}\', or `json`' -r
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from inspect" -l type -d 'Look for this only' -r -f -a "image\t''
 container\t''"
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from inspect" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from inspect" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from inspect" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from inspect" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand container; and not __fish_seen_subcommand_from run create start ls rm diff commit export inspect" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and not __fish_seen_subcommand_from run create start ls rm diff commit export inspect" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and not __fish_seen_subcommand_from run create start ls rm diff commit export inspect" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and not __fish_seen_subcommand_from run create start ls rm diff commit export inspect" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and not __fish_seen_subcommand_from run create start ls rm diff commit export inspect" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand container; and not __fish_seen_subcommand_from run create start ls rm diff commit export inspect" -f -a "run" -d 'Run a command in a new container'
 complete -c mica -n "__fish_mica_using_subcommand container; and not __fish_seen_subcommand_from run create start ls rm diff commit export inspect" -f -a "create" -d 'Make a container without starting it, and print its ID'
@@ -263,8 +267,8 @@ complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_sub
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l entrypoint -d 'Run this before the command instead of the image\'s; empty for none' -r
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -s i -l interactive -d 'Keep standard input open. (It always is: kept for scripts written for docker.)'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -s t -l tty -d 'Give it a terminal'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l read-only -d 'Mount the image\'s own tree read-only'
@@ -278,81 +282,81 @@ complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_sub
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l entrypoint -d 'Run this before the command instead of the image\'s; empty for none' -r
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -s i -l interactive -d 'Keep standard input open. (It always is: kept for scripts written for docker.)'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -s t -l tty -d 'Give it a terminal'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l read-only -d 'Mount the image\'s own tree read-only'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l rm -d 'Remove it when it ends'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from start" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from start" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from start" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from start" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from start" -s a -l attach -d 'Stay with it: its output is this shell\'s, and so is its exit status'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from start" -s i -l interactive -d 'Also pass standard input on'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from start" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from ls" -l format -d '`table`, `json` (an object a line), or a Go template such as \'{{.ID}}\'; `table TEMPLATE` adds headers' -r
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from ls" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from ls" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from ls" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from ls" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from ls" -s a -l all -d 'Also those that do not run'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Print IDs only'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from ls" -l no-trunc -d 'Do not shorten IDs and long texts'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from rm" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from rm" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from rm" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from rm" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from rm" -s f -l force -d 'Also a running one: it is killed first'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from diff" -l format -d '`json` for an object a line, or a Go template over .Kind and .Path' -r
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from diff" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from diff" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from diff" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from diff" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from commit" -s m -l message -d 'What the image is, for its history' -r
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from commit" -s a -l author -d 'Who made it' -r
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from commit" -s c -l change -d 'Change the image\'s config by a Dockerfile instruction. May be given several times' -r
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from commit" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from commit" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from commit" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from commit" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from commit" -s q -l quiet -d 'Print nothing on standard error'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from commit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from export" -s o -l output -d 'Write to this file instead of standard output' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from export" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from export" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from export" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from export" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from inspect" -s f -l format -d 'A Go template such as \'{{.Id}}\', or `json`' -r
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from inspect" -l type -d 'Look for this only' -r -f -a "image\t''
 container\t''"
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from inspect" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from inspect" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from inspect" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from inspect" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand system; and not __fish_seen_subcommand_from df prune check info" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand system; and not __fish_seen_subcommand_from df prune check info" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and not __fish_seen_subcommand_from df prune check info" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and not __fish_seen_subcommand_from df prune check info" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand system; and not __fish_seen_subcommand_from df prune check info" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand system; and not __fish_seen_subcommand_from df prune check info" -f -a "df" -d 'Show what the store takes, adding up what each layer says of itself'
 complete -c mica -n "__fish_mica_using_subcommand system; and not __fish_seen_subcommand_from df prune check info" -f -a "prune" -d 'Remove what nobody needs: ended containers, images without a name, layers and blobs that nothing uses'
 complete -c mica -n "__fish_mica_using_subcommand system; and not __fish_seen_subcommand_from df prune check info" -f -a "check" -d 'Prove that the store is whole: every blob against its digest, every layer against its DiffID'
 complete -c mica -n "__fish_mica_using_subcommand system; and not __fish_seen_subcommand_from df prune check info" -f -a "info" -d 'Show where the store is, how layers are shown here, and why not otherwise'
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from df" -l format -d '`table`, `json`, or a Go template' -r
-complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from df" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from df" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from df" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from df" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from df" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also images that have a name and no container'
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from check" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from check" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from check" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from check" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from check" -l repair -d 'Mend what can be: what is broken is set aside, so that loading it again heals'
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Only the findings'
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from info" -l format -d '`json`, or a Go template' -r
-complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from info" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from info" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from info" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from info" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from info" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand completion" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand completion" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand completion" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand completion" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand completion" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mica -n "__fish_mica_using_subcommand __reap" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand __reap" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand __reap" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand __reap" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand __reap" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand __generate" -l root -d 'Where images, layers and containers are kept' -r -F
-complete -c mica -n "__fish_mica_using_subcommand __generate" -l run-root -d 'Where what does not outlive a boot is kept' -r -F
+complete -c mica -n "__fish_mica_using_subcommand __generate" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand __generate" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand __generate" -s h -l help -d 'Print help'

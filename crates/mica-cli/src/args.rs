@@ -8,6 +8,7 @@ mod containers;
 mod images;
 mod system;
 mod trying;
+mod unshare;
 
 pub(crate) use containers::{
     CommitArgs, CreateArgs, DiffArgs, ExportArgs, MountArgs, ProcessArgs, PsArgs, RmArgs, RunArgs, StartArgs,
@@ -18,6 +19,7 @@ pub(crate) use images::{
 };
 pub(crate) use system::{CheckArgs, DfArgs, InfoArgs, PruneArgs};
 pub(crate) use trying::{ApplyArgs, TryArgs};
+pub(crate) use unshare::UnshareArgs;
 
 /// Stacked file systems for containers: try changes on a copy-on-write view of this machine, run, commit and ship images.
 ///
@@ -43,26 +45,14 @@ pub(crate) struct Cli {
 /// Where the store is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
-    /// Where images, layers and containers are kept.
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "MICA_ROOT",
-        default_value = "/var/lib/mica",
-        help_heading = "Store"
-    )]
-    pub(crate) root: PathBuf,
-    /// Where what does not outlive a boot is kept.
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "MICA_RUN_ROOT",
-        default_value = "/run/mica",
-        help_heading = "Store"
-    )]
-    pub(crate) run_root: PathBuf,
+    /// Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is
+    /// ~/.local/share/mica where that is not set.
+    #[arg(long, global = true, value_name = "DIR", env = "MICA_ROOT", help_heading = "Store")]
+    pub(crate) root: Option<PathBuf>,
+    /// Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the
+    /// store where that is not set.
+    #[arg(long, global = true, value_name = "DIR", env = "MICA_RUN_ROOT", help_heading = "Store")]
+    pub(crate) run_root: Option<PathBuf>,
 }
 
 /// What mica can be asked.
@@ -80,6 +70,7 @@ pub(crate) enum Command {
     Export(ExportArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
+    Unshare(UnshareArgs),
     Images(ImagesArgs),
     Load(LoadArgs),
     Save(SaveArgs),

@@ -6,12 +6,14 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::Result;
-use mica_engine::{Engine, EngineOptions, Error, Kind};
+use mica_engine::{Engine, EngineOptions, Error, Kind, Standing};
 use serde_json::Value;
 
 use crate::args::{Cli, Command, ContainerCommand, GlobalArgs, ImageCommand, ListingArgs, SystemCommand};
+use crate::failure::say;
 use crate::generate;
 use crate::output::listing::{Format, Listing};
+use crate::roots;
 
 mod containers;
 mod images;
@@ -20,6 +22,7 @@ mod move_images;
 mod processes;
 mod system;
 mod trying;
+mod unshare;
 
 /// Does what the user asked.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
@@ -29,9 +32,13 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Completion { shell } => return done(generate::completion(shell, &mut io::stdout())),
         Command::Generate { directory } => return done(generate::all(&directory)),
+        Command::Unshare(args) => return unshare::run(&stand()?, &args),
         _ => {}
     }
     let engine = open(&cli.global)?;
+    if let Some(note) = engine.note() {
+        say(&format!("mica: {note}"));
+    }
     let code = dispatch(&engine, cli.command)?;
     Ok(code)
 }
@@ -66,7 +73,7 @@ fn dispatch(engine: &Engine, command: Command) -> Result<ExitCode> {
         C::System(SystemCommand::Prune(args)) => system::prune(engine, &args),
         C::System(SystemCommand::Check(args)) => system::check(engine, &args),
         C::System(SystemCommand::Info(args)) => system::info(engine, &args),
-        C::Completion { .. } | C::Generate { .. } | C::Reap => Ok(ExitCode::SUCCESS),
+        C::Completion { .. } | C::Generate { .. } | C::Unshare(_) | C::Reap => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -75,7 +82,13 @@ fn done(result: Result<()>) -> Result<ExitCode> {
 }
 
 fn open(global: &GlobalArgs) -> Result<Engine> {
-    Ok(Engine::open(&EngineOptions { root: global.root.clone(), run_root: global.run_root.clone() })?)
+    let standing = stand()?;
+    Ok(Engine::open(&roots::of(global, standing.is_root())?, &standing)?)
+}
+
+/// Enters a user namespace where this process needs one. No thread was started before.
+fn stand() -> Result<Standing> {
+    Ok(Standing::take(&std::env::var_os("PATH").unwrap_or_default())?)
 }
 
 /// The process that empties the trash.

@@ -8,6 +8,7 @@ mod commands;
 mod failure;
 mod generate;
 mod output;
+mod roots;
 
 use std::process::ExitCode;
 

@@ -130,7 +130,7 @@ pub(super) fn info(engine: &Engine, args: &InfoArgs) -> Result<ExitCode> {
             line(&format!("Run root:   {}", info.run_root))?;
             line(&format!("Store ID:   {}", info.uuid))?;
             if let Some(why) = &info.read_only {
-                line(&format!("Read-only:  it uses {why}, which this version does not know"))?;
+                line(&format!("Read-only:  {why}"))?;
             }
             line(&format!("Images:     {}", info.images))?;
             line(&format!("Layers:     {}", info.layers))?;
