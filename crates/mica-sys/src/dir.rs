@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::error::{Result, SysError};
@@ -155,6 +155,31 @@ impl Dir {
     /// `fstatat`'s, except `ENOENT`.
     pub fn stat_if_there(&self, name: &[u8]) -> Result<Option<Metadata>> {
         absent_is_none(self.stat(name))
+    }
+
+    /// Metadata of `name` itself, with the time at which it was made, by which a new file is told from an old one of the
+    /// same inode number; `None` for that time where the file system does not keep it. All is `None` when there is no
+    /// such name.
+    ///
+    /// # Errors
+    /// `statx`'s, except `ENOENT`.
+    pub fn stat_born(&self, name: &[u8]) -> Result<Option<(Metadata, Option<Time>)>> {
+        component("statx", name)?;
+        absent_is_none(self.statx(name, AtFlags::SYMLINK_NOFOLLOW))
+    }
+
+    /// This directory's own metadata, with the time at which it was made.
+    ///
+    /// # Errors
+    /// `statx`'s.
+    pub fn metadata_born(&self) -> Result<(Metadata, Option<Time>)> {
+        self.statx(b"", AtFlags::EMPTY_PATH)
+    }
+
+    fn statx(&self, name: &[u8], flags: AtFlags) -> Result<(Metadata, Option<Time>)> {
+        rustix::fs::statx(&self.fd, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
+            .map(|stat| Metadata::from_statx(&stat))
+            .map_err(|errno| SysError::new("statx", name, errno))
     }
 
     /// All names but `.` and `..`, in the order of the file system.

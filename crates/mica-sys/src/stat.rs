@@ -1,6 +1,6 @@
 //! What the kernel says of a file.
 
-use rustix::fs::{FileType, Gid, Stat, Uid};
+use rustix::fs::{FileType, Gid, Stat, Statx, StatxFlags, StatxTimestamp, Uid};
 
 /// What kind of file something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,6 +109,29 @@ impl Metadata {
             mtime: time(stat.st_mtime, stat.st_mtime_nsec),
             ctime: time(stat.st_ctime, stat.st_ctime_nsec),
         }
+    }
+
+    /// The same of `statx`, and when the file was made, where the file system says.
+    pub(crate) fn from_statx(stat: &Statx) -> (Self, Option<Time>) {
+        let time = |at: StatxTimestamp| Time { secs: at.tv_sec, nanos: at.tv_nsec };
+        let mode = u32::from(stat.stx_mode);
+        let metadata = Self {
+            kind: FileKind::from_rustix(FileType::from_raw_mode(mode)).unwrap_or(FileKind::File),
+            mode: mode & 0o7777,
+            uid: stat.stx_uid,
+            gid: stat.stx_gid,
+            size: stat.stx_size,
+            blocks: stat.stx_blocks,
+            nlink: u64::from(stat.stx_nlink),
+            ino: stat.stx_ino,
+            dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            rdev_major: stat.stx_rdev_major,
+            rdev_minor: stat.stx_rdev_minor,
+            mtime: time(stat.stx_mtime),
+            ctime: time(stat.stx_ctime),
+        };
+        let born = (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(stat.stx_btime));
+        (metadata, born)
     }
 
     /// Whether this is a character device 0:0, which is how overlayfs keeps a whiteout.

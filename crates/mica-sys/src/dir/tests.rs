@@ -245,3 +245,22 @@ fn a_lock_excludes_and_a_removed_one_begins_anew() {
     drop(one);
     assert!(Lock::try_exclusive(&dir, b"lock").unwrap().is_some());
 }
+
+#[test]
+fn a_file_that_was_made_again_has_another_birth() {
+    let scratch = Scratch::new();
+    let dir = scratch.dir();
+    dir.mkdir(b"d", 0o755).unwrap();
+    let (metadata, born) = dir.stat_born(b"d").unwrap().unwrap();
+    assert_eq!(metadata, dir.stat(b"d").unwrap(), "statx says what stat says");
+    assert_eq!(dir.open_dir(b"d").unwrap().metadata_born().unwrap(), (metadata.clone(), born));
+    let born = born.expect("the file systems that tests run on keep it");
+    let mut again = born;
+    while again == born {
+        dir.rmdir(b"d").unwrap();
+        dir.mkdir(b"d", 0o755).unwrap();
+        again = dir.stat_born(b"d").unwrap().unwrap().1.unwrap();
+    }
+    assert!(again > born);
+    assert_eq!(dir.stat_born(b"never").unwrap(), None);
+}
