@@ -1,7 +1,7 @@
 //! What every driver must show: one table of trees, steps and outcomes, and a few cases that are no table.
 //!
-//! For each case the suite writes the lowers, mounts, looks, takes the steps, and looks again; it unmounts and mounts the
-//! same upper once more; it mounts upper and lowers together as a read-only view; it asks the rules of `core` what upper
+//! For each case the suite writes the lowers, mounts, looks, takes the steps, and looks again; it unmounts, settles and
+//! mounts the same upper once more; it mounts upper and lowers together as a read-only view; it asks the rules of `core` what upper
 //! and lowers show. All of these must be the tree that the case expects, and no lower may have changed in anything that
 //! stat(2) shows. Call it from `tests/`, once for each kind of marks.
 
@@ -69,6 +69,8 @@ fn run_case(driver: &dyn Driver, marks: Marks, case: &Case) {
     drop((merged, mounted));
 
     case.shows.assert_is(&bench.show(&bench.dirs()), "the union, mounted again");
+    bench.settle(&bench.dirs());
+    case.shows.assert_is(&bench.show(&bench.dirs()), "the union, mounted when all is settled");
     let mut layers = vec![Tree::read_layer(&bench.upper().upper, marks)];
     layers.extend(case.lowers.iter().cloned());
     case.shows.assert_is(&Tree::of_stack(&layers), "what the rules say of upper and lowers");
@@ -130,6 +132,10 @@ impl<'a> Bench<'a> {
             assert_eq!(refused.errno(), Errno::ROFS, "a view without an upper is read-only");
         }
         Tree::read_dir(&root)
+    }
+
+    fn settle(&self, dirs: &UnionDirs) {
+        self.driver.settle(dirs).unwrap_or_else(|error| panic!("{error}: {:?}", error.hint()));
     }
 
     fn assert_lowers_whole(&self, after: &str) {

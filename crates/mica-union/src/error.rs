@@ -3,8 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use mica_sys::SysError;
+use mica_core::RelPath;
+use mica_layer::LayerError;
 use mica_sys::mount::MountError;
+use mica_sys::{Errno, SysError};
 
 use crate::overlay::Cause;
 
@@ -80,6 +82,72 @@ pub enum UnionError {
         /// The call, with the kernel's words.
         source: MountError,
     },
+    /// A directory of the stack cannot be read.
+    #[error("{driver}: cannot read {path} of the {role} directory")]
+    Read {
+        /// The driver.
+        driver: &'static str,
+        /// Which directory.
+        role: Role,
+        /// What in it.
+        path: RelPath,
+        /// Why.
+        source: Box<LayerError>,
+    },
+    /// The stack cannot be copied.
+    #[error("{driver}: cannot copy {path}")]
+    Copy {
+        /// The driver.
+        driver: &'static str,
+        /// What was being copied.
+        path: RelPath,
+        /// What was refused.
+        source: SysError,
+    },
+    /// What was written cannot be brought into the upper.
+    #[error("{driver}: cannot bring {path} into the upper directory")]
+    Settle {
+        /// The driver.
+        driver: &'static str,
+        /// What was being brought.
+        path: RelPath,
+        /// What was refused.
+        source: SysError,
+    },
+    /// What was written changes so fast that no changeset can be made of it.
+    #[error("{driver}: {path} changed again and again while it was brought into the upper directory")]
+    Changing {
+        /// The driver.
+        driver: &'static str,
+        /// What changed last.
+        path: RelPath,
+    },
+    /// The driver's own directory cannot be used.
+    #[error("{driver}: cannot use the work directory {work:?}")]
+    Work {
+        /// The driver.
+        driver: &'static str,
+        /// The directory.
+        work: PathBuf,
+        /// What was refused.
+        source: SysError,
+    },
+    /// The driver's own record is not one that it wrote.
+    #[error("{driver}: {path:?} is not a manifest that this version wrote, or its bytes have changed")]
+    Manifest {
+        /// The driver.
+        driver: &'static str,
+        /// The record.
+        path: PathBuf,
+    },
+    /// The upper was written by another driver while this one had changes that were not in it.
+    #[error("{driver}: the upper directory {upper:?} was written to while the copy had changes that it lacks")]
+    Diverged {
+        /// The driver.
+        driver: &'static str,
+        /// The upper.
+        upper: PathBuf,
+    },
     /// The union is made, and cannot be put to its place or be changed.
     #[error("cannot use the mount")]
     Use(#[source] SysError),
@@ -112,6 +180,22 @@ impl UnionError {
         match self {
             Self::TooManyLowers { .. } => Some("merge layers into fewer, or show the image with another driver"),
             Self::Mount { cause, .. } | Self::Kernel { cause, .. } => cause.map(Cause::hint),
+            Self::Copy { source, .. } if source.is_no_space() => Some(
+                "this driver copies the whole image where the file system cannot share blocks; free some space, or use another driver",
+            ),
+            Self::Settle { source, .. } | Self::Work { source, .. } if source.is_no_space() => {
+                Some("nothing is lost: free some space and try again")
+            }
+            Self::Copy { source, .. } if source.is_denied() || source.errno() == Errno::OPNOTSUPP => {
+                Some("this file system or user namespace does not keep such an owner or attribute")
+            }
+            Self::Changing { .. } => Some("try again when the container writes less, or has ended"),
+            Self::Manifest { .. } => {
+                Some("the upper directory is whole; what was not yet in it is in `tree` beside this file")
+            }
+            Self::Diverged { .. } => {
+                Some("both are kept; remove `flat` in the work directory to go on with the upper directory alone")
+            }
             _ => None,
         }
     }

@@ -10,17 +10,21 @@
 //! or container.
 //!
 //! * [`Overlay`]: the kernel's overlayfs.
+//! * [`Flat`]: a copy, for places where nothing else works.
 #![forbid(unsafe_code)]
 
 mod dirs;
 mod error;
+mod flat;
 mod mounted;
 pub mod overlay;
+mod probe;
 
 use std::path::Path;
 
 pub use dirs::{UnionDirs, UpperDirs};
 pub use error::{Role, UnionError};
+pub use flat::Flat;
 pub use mounted::Mounted;
 pub use overlay::Overlay;
 
@@ -43,6 +47,20 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// [`UnionError`]; nothing is mounted then, and the upper is as it was.
     fn mount(&self, dirs: &UnionDirs) -> Result<Mounted, UnionError>;
+
+    /// Brings what was written through a mount of these directories into the upper: whoever reads an upper after this
+    /// reads a changeset with marks that says all, whichever driver wrote it. The upper is the old one or the new one at
+    /// each moment; it may be another directory after, so it is opened after. Costs nothing where writes go to the upper
+    /// by themselves.
+    ///
+    /// The caller holds the container's lock. The union may be mounted and written to meanwhile: then each file is as it
+    /// was at some moment.
+    ///
+    /// # Errors
+    /// [`UnionError`]; the upper is as it was, and nothing that was written is lost.
+    fn settle(&self, _dirs: &UnionDirs) -> Result<(), UnionError> {
+        Ok(())
+    }
 }
 
 /// Whether a driver works.

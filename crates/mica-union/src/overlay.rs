@@ -17,7 +17,6 @@ use crate::{Driver, Mounted, Role, Support, UnionDirs, UnionError};
 
 mod cause;
 mod layers;
-mod probe;
 
 pub use cause::Cause;
 use layers::{Layer, Layers, Naming};
@@ -85,10 +84,7 @@ impl Driver for Overlay {
     }
 
     fn probe(&self, scratch: &Path) -> Support {
-        match probe::probe(self, self.marks, scratch) {
-            Ok(()) => Support::Yes,
-            Err(why) => Support::No { why },
-        }
+        crate::probe::probe(self, self.marks, scratch)
     }
 
     fn mount(&self, dirs: &UnionDirs) -> Result<Mounted, UnionError> {

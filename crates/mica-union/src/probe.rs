@@ -6,13 +6,19 @@ use std::path::Path;
 use mica_layer::Marks;
 use mica_sys::{Dir, SysError};
 
-use super::{NAME, Overlay};
-use crate::{Driver, UnionDirs, UnionError, UpperDirs};
+use crate::{Driver, Support, UnionDirs, UnionError, UpperDirs};
 
 /// Shows, in a new directory of `scratch`, an upper over a lower; writes, deletes and makes an opaque directory through
 /// it; looks at the marks in the upper. Removes what it made.
-pub(super) fn probe(driver: &Overlay, marks: Marks, scratch: &Path) -> Result<(), UnionError> {
-    let refused = |source| UnionError::Scratch { driver: NAME, scratch: scratch.to_owned(), source };
+pub(crate) fn probe(driver: &dyn Driver, marks: Marks, scratch: &Path) -> Support {
+    match try_in(driver, marks, scratch) {
+        Ok(()) => Support::Yes,
+        Err(why) => Support::No { why },
+    }
+}
+
+fn try_in(driver: &dyn Driver, marks: Marks, scratch: &Path) -> Result<(), UnionError> {
+    let refused = |source| UnionError::Scratch { driver: driver.name(), scratch: scratch.to_owned(), source };
     let root = Dir::open(scratch).map_err(refused)?;
     let name = make_own(&root).map_err(refused)?;
     let tried = attempt(driver, marks, scratch, &root, &name);
@@ -32,20 +38,22 @@ fn make_own(scratch: &Dir) -> Result<Vec<u8>, SysError> {
     }
 }
 
-fn attempt(driver: &Overlay, marks: Marks, scratch: &Path, root: &Dir, name: &[u8]) -> Result<(), UnionError> {
-    let refused = |source| UnionError::Scratch { driver: NAME, scratch: scratch.to_owned(), source };
+fn attempt(driver: &dyn Driver, marks: Marks, scratch: &Path, root: &Dir, name: &[u8]) -> Result<(), UnionError> {
+    let refused = |source| UnionError::Scratch { driver: driver.name(), scratch: scratch.to_owned(), source };
     make_layers(&root.open_dir(name).map_err(refused)?).map_err(refused)?;
     let at = scratch.join(std::ffi::OsStr::from_bytes(name));
-    let mounted = driver.mount(&UnionDirs {
+    let dirs = UnionDirs {
         lowers: vec![at.join("lower")],
         upper: Some(UpperDirs { upper: at.join("upper"), work: at.join("work"), volatile: false }),
         marks,
-    })?;
+    };
+    let mounted = driver.mount(&dirs)?;
     let merged = mounted.dir()?;
     change(&merged).map_err(refused)?;
+    driver.settle(&dirs)?;
     let upper = root.open_dir(name).and_then(|made| made.open_dir(b"upper")).map_err(refused)?;
     match missing(&merged, &upper, marks).map_err(refused)? {
-        Some(what) => Err(UnionError::Wrong { driver: NAME, scratch: scratch.to_owned(), what }),
+        Some(what) => Err(UnionError::Wrong { driver: driver.name(), scratch: scratch.to_owned(), what }),
         None => Ok(()),
     }
 }
