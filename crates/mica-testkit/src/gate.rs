@@ -114,6 +114,15 @@ pub fn userns() -> Gate {
     missing(unshared.is_ok_and(|status| status.success()), "no user namespaces")
 }
 
+/// An [`OrdinaryUser`](crate::OrdinaryUser) can be made, and enters a user namespace with a range of IDs.
+///
+/// # Errors
+/// Where not: what is missing, or what `unshare` said.
+pub fn ordinary_user() -> Gate {
+    static FOUND: OnceLock<Gate> = OnceLock::new();
+    FOUND.get_or_init(crate::ordinary_user::possible).clone()
+}
+
 /// A program is installed.
 ///
 /// # Errors

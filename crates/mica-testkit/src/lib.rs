@@ -4,6 +4,7 @@
 //! * [`Snapshot`]: everything that stat(2) and the content say, to prove that a lower never changes.
 //! * [`needs!`]: skips a test aloud where the machine cannot run it.
 //! * [`Scratch`], [`LoopFs`], [`in_mount_namespace`]: places that clean up after themselves, mounts included.
+//! * [`OrdinaryUser`]: somebody who is not root, for one test.
 //! * [`assert_no_test_file_is_forgotten`]: a file of tests that no `mod` names would never run.
 //! * [`driver_suite`]: what every [`mica_union::Driver`] must show.
 //!
@@ -24,11 +25,13 @@ mod tree;
 
 pub mod driver_suite;
 pub mod gate;
+mod ordinary_user;
 mod place;
 mod rootfs;
 mod snapshot;
 mod suite_files;
 
+pub use ordinary_user::OrdinaryUser;
 pub use place::{LoopFs, Scratch, in_mount_namespace};
 pub use rootfs::busybox_rootfs;
 pub use snapshot::Snapshot;

@@ -3,6 +3,7 @@
 //! Each has a temporary folder of its own. A binary that leaves a file there, a mount or a process has failed.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -133,6 +134,9 @@ fn found(workspace: &Workspace, messages: &str) -> Vec<Suite> {
 fn run_one(name: &str, mut command: Command, private: bool, tally: &mut Tally) -> Result<()> {
     println!("==> tests: {name}");
     let scratch = tempfile::Builder::new().prefix("mica-test.").tempdir().context("cannot make a temporary folder")?;
+    // Tests work as other users, too, who pass through here to a folder of their own.
+    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711))
+        .context("cannot open the temporary folder")?;
     let (output, skips, tmp) =
         (scratch.path().join("output"), scratch.path().join("skips"), scratch.path().join("tmp"));
     std::fs::create_dir(&tmp).context("cannot make a temporary folder")?;
