@@ -7,12 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use mica_core::BlobDigest;
-use mica_testkit::{Scratch, busybox_rootfs};
+use mica_testkit::{OrdinaryUser, Scratch, busybox_rootfs};
 
 /// The command on a store of its own.
 pub(crate) struct Mica {
-    scratch: Scratch,
+    place: Place,
     root: PathBuf,
+}
+
+/// Who runs the command, and where its files are.
+enum Place {
+    /// We.
+    Ours(Scratch),
+    /// An ordinary user.
+    Of(OrdinaryUser),
 }
 
 /// What a command said and how it ended.
@@ -45,19 +53,41 @@ impl Mica {
     pub(crate) fn new() -> Self {
         let scratch = Scratch::new();
         let root = scratch.path().join("store");
-        Self { scratch, root }
+        Self { place: Place::Ours(scratch), root }
+    }
+
+    /// The command of an ordinary user, on an empty store in the user's home. Needs `needs!(ordinary_user)`.
+    pub(crate) fn of(user: OrdinaryUser) -> Self {
+        let root = user.home().join("store");
+        Self { place: Place::Of(user), root }
+    }
+
+    /// The ordinary user whose command this is.
+    #[track_caller]
+    pub(crate) fn user(&self) -> &OrdinaryUser {
+        match &self.place {
+            Place::Of(user) => user,
+            Place::Ours(_) => panic!("this is no ordinary user's"),
+        }
+    }
+
+    fn scratch(&self) -> &Scratch {
+        match &self.place {
+            Place::Ours(scratch) => scratch,
+            Place::Of(user) => user.scratch(),
+        }
     }
 
     /// A store at `root`, which is somewhere else: on a small file system.
     pub(crate) fn at(root: PathBuf) -> Self {
-        Self { scratch: Scratch::new(), root }
+        Self { place: Place::Ours(Scratch::new()), root }
     }
 
     /// An empty store on a file system in memory, for a test that would flush a disk a thousand times.
     pub(crate) fn in_memory() -> Self {
         let scratch = Scratch::new();
         let root = scratch.tmpfs("memory", "size=64m").join("store");
-        Self { scratch, root }
+        Self { place: Place::Ours(scratch), root }
     }
 
     /// The store.
@@ -67,17 +97,24 @@ impl Mica {
 
     /// The run root.
     pub(crate) fn run_root(&self) -> PathBuf {
-        self.scratch.path().join("run")
+        match &self.place {
+            Place::Ours(scratch) => scratch.path().join("run"),
+            Place::Of(user) => user.runtime_dir().join("mica"),
+        }
     }
 
     /// Where this test may put files.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+        self.scratch().path().join(name)
     }
 
     /// The command with these arguments, not started.
     pub(crate) fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mica"));
+        let mica = env!("CARGO_BIN_EXE_mica");
+        let mut command = match &self.place {
+            Place::Ours(_) => Command::new(mica),
+            Place::Of(user) => user.command(mica),
+        };
         command.args(args).env("MICA_ROOT", &self.root).env("MICA_RUN_ROOT", self.run_root());
         command.env_remove("MICA_FAULT").stdin(Stdio::null());
         command

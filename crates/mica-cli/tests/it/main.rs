@@ -19,6 +19,7 @@ mod peers;
 mod peers_at_work;
 mod race;
 mod refusals;
+mod standing;
 mod trying;
 
 /// A file that is not named above would never run.
