@@ -394,7 +394,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__container__subcmd__create)
-            opts="-e -w -u -i -t -h --name --env --workdir --user --hostname --entrypoint --network --interactive --tty --read-only --rm --root --run-root --help"
+            opts="-e -w -u -i -t -h --name --env --workdir --user --hostname --entrypoint --network --interactive --tty --read-only --rm --driver --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -438,6 +438,10 @@ _mica() {
                     ;;
                 --network)
                     COMPREPLY=($(compgen -W "none host" -- "${cur}"))
+                    return 0
+                    ;;
+                --driver)
+                    COMPREPLY=($(compgen -W "overlay flat" -- "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -594,7 +598,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__container__subcmd__run)
-            opts="-e -w -u -i -t -h --name --env --workdir --user --hostname --entrypoint --network --interactive --tty --read-only --rm --root --run-root --help"
+            opts="-e -w -u -i -t -h --name --env --workdir --user --hostname --entrypoint --network --interactive --tty --read-only --rm --driver --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -640,6 +644,10 @@ _mica() {
                     COMPREPLY=($(compgen -W "none host" -- "${cur}"))
                     return 0
                     ;;
+                --driver)
+                    COMPREPLY=($(compgen -W "overlay flat" -- "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -678,7 +686,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__create)
-            opts="-e -w -u -i -t -h --name --env --workdir --user --hostname --entrypoint --network --interactive --tty --read-only --rm --root --run-root --help"
+            opts="-e -w -u -i -t -h --name --env --workdir --user --hostname --entrypoint --network --interactive --tty --read-only --rm --driver --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -722,6 +730,10 @@ _mica() {
                     ;;
                 --network)
                     COMPREPLY=($(compgen -W "none host" -- "${cur}"))
+                    return 0
+                    ;;
+                --driver)
+                    COMPREPLY=($(compgen -W "overlay flat" -- "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -1338,7 +1350,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__run)
-            opts="-e -w -u -i -t -h --name --env --workdir --user --hostname --entrypoint --network --interactive --tty --read-only --rm --root --run-root --help"
+            opts="-e -w -u -i -t -h --name --env --workdir --user --hostname --entrypoint --network --interactive --tty --read-only --rm --driver --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1382,6 +1394,10 @@ _mica() {
                     ;;
                 --network)
                     COMPREPLY=($(compgen -W "none host" -- "${cur}"))
+                    return 0
+                    ;;
+                --driver)
+                    COMPREPLY=($(compgen -W "overlay flat" -- "${cur}"))
                     return 0
                     ;;
                 --root)

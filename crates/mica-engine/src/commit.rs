@@ -51,8 +51,10 @@ impl Engine {
         if let Base::Machine { views } = &known.settings.base {
             self.refuse_other_file_systems(&known, views)?;
         }
+        let held = self.settled(&known)?;
         let pack = Pack { marks: self.store.marks(), root: Some(self.root_below(&known)?) };
         let layer = self.stage_packed(&Dir::open(&known.container.upper())?, &pack, &batch, |tar| tar)?;
+        drop(held);
         let now = Timestamp::now();
         config.created = Some(now);
         config.author = commit.author.clone().or(config.author);
@@ -150,7 +152,6 @@ impl Engine {
     /// # Errors
     /// No such container; what keeps its tree from being mounted or read.
     pub fn export(&self, word: &str, out: &mut dyn std::io::Write) -> Result<()> {
-        use mica_union::{Driver as _, Overlay};
         let known = self.find_container(word)?;
         if let Base::Machine { .. } = known.settings.base {
             return Err(Error::new(Kind::Usage, format!("{word} holds the changes of a try, which are no tree")));
@@ -167,7 +168,7 @@ impl Engine {
                 )
                 .hinted(format!("export it when it has ended, or read /proc/{}/root", process.pid)));
             }
-            (None, _) => Overlay::default().mount(&self.union_dirs(&known)?)?.dir()?,
+            (None, _) => self.show_tree(&known, &self.union_dirs(&known)?)?.dir()?,
         };
         mica_layer::pack(&dir, &Pack { marks: Marks::Trusted, root: Some(mica_core::Attrs::default()) }, out)?;
         drop((dir, locked));

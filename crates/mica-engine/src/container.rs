@@ -10,6 +10,7 @@ use mica_union::{UnionDirs, UpperDirs};
 use serde::{Deserialize, Serialize};
 
 use crate::change::set_env;
+use crate::drivers::OVERLAY;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::find::{FoundImage, nearest};
@@ -66,6 +67,8 @@ pub struct Create {
     pub tty: bool,
     /// Its tree cannot be written.
     pub read_only: bool,
+    /// How its stack is shown, one of [`DRIVERS`](crate::DRIVERS); without one, the first that works.
+    pub driver: Option<String>,
     /// It is removed when it ends, and need not outlive the machine's uptime.
     pub remove: bool,
 }
@@ -87,6 +90,16 @@ pub(crate) struct Settings {
     pub(crate) read_only: bool,
     #[serde(default)]
     pub(crate) remove: bool,
+    /// What shows its stack; a container that was made before there was a choice has overlayfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) driver: Option<String>,
+}
+
+impl Settings {
+    /// The name of its driver.
+    pub(crate) fn driver(&self) -> &str {
+        self.driver.as_deref().unwrap_or(OVERLAY)
+    }
 }
 
 /// What a container stands on.
@@ -204,6 +217,7 @@ impl Engine {
         if let Some(name) = &name {
             self.check_free(name)?;
         }
+        let driver = self.choose_driver(create.driver.as_deref())?;
         // Last, since the scaffold and what a chain needs are made where they are missing.
         layers.insert(0, self.scaffold(&lease)?);
         let root = match root {
@@ -218,6 +232,7 @@ impl Engine {
             tty: create.tty,
             read_only: create.read_only,
             remove: create.remove,
+            driver: Some(driver),
         };
         let lifetime = if create.remove { Lifetime::Volatile } else { Lifetime::Kept };
         let new = |name| -> Result<NewContainer> {

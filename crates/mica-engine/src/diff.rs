@@ -24,8 +24,11 @@ impl Engine {
         match &known.settings.base {
             Base::Machine { views } => self.diff_views(&known, views),
             Base::Image { .. } | Base::Directory { .. } => {
+                let held = self.settled(&known)?;
                 let upper = DirLayer::new(Dir::open(&known.container.upper())?, self.store.marks());
-                Ok(mica_core::changes(&upper, &self.below(&known)?)?)
+                let changes = mica_core::changes(&upper, &self.below(&known)?)?;
+                drop(held);
+                Ok(changes)
             }
         }
     }

@@ -113,14 +113,14 @@ impl Engine {
             },
             "Image": summary.image_id,
             "Name": format!("/{}", summary.name),
-            "Driver": "overlay",
+            "Driver": settings.driver(),
             "HostConfig": {
                 "AutoRemove": settings.remove,
                 "NetworkMode": match settings.network { Network::None => "none", Network::Host => "host" },
                 "ReadonlyRootfs": settings.read_only,
             },
             "GraphDriver": {
-                "Name": "overlay",
+                "Name": settings.driver(),
                 "Data": {
                     "LowerDir": self.lower_paths(&known)?.join(":"),
                     "UpperDir": known.container.upper().display().to_string(),

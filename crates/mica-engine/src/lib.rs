@@ -10,6 +10,7 @@ mod commit;
 mod container;
 mod convert;
 mod diff;
+mod drivers;
 mod engine;
 mod error;
 mod find;
@@ -28,6 +29,7 @@ mod trying;
 
 pub use commit::Commit;
 pub use container::{ContainerSummary, Create, Ended, Life, Network};
+pub use drivers::{DRIVERS, Probed};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Kind, Result};
 pub use images::{HistoryStep, ImageSummary, Removed};

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use mica_store::ContainerId;
 use mica_sys::Dir;
 use mica_sys::mount::{UnmountFlags, mounts, unmount};
-use mica_union::{Driver, Overlay};
 
 use crate::container::{Base, Known};
 use crate::engine::Engine;
@@ -38,7 +37,7 @@ impl Engine {
         let path = self.place(known.container.id());
         let home = Dir::open(self.store.run_root())?.ensure_dir(b"mounts", 0o700)?;
         home.ensure_dir(known.container.id().as_str().as_bytes(), 0o700)?;
-        Overlay::default().mount(&self.union_dirs(&known)?)?.attach(&path)?;
+        self.show_tree(&known, &self.union_dirs(&known)?)?.attach(&path)?;
         drop(locked);
         Ok(path)
     }
@@ -57,6 +56,7 @@ impl Engine {
             ));
         };
         self.unmount_at(&path, false)?;
+        self.settle(&known)?;
         drop(locked);
         Ok(())
     }

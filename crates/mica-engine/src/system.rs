@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use mica_core::ImageId;
 use mica_store::{Depth, Done, Finding, OnUse, Problem, Repair, Usage};
-use mica_union::{Driver, Overlay, Support};
 
 use crate::container::{Known, Life};
+use crate::drivers::Probed;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::progress::{Outcome, Progress, Task};
@@ -58,8 +58,8 @@ pub struct Info {
     pub running: usize,
     /// How many layers.
     pub layers: usize,
-    /// Each driver, and why it does not work where it does not.
-    pub drivers: Vec<(&'static str, Option<String>)>,
+    /// Each driver, and whether it works here.
+    pub drivers: Vec<Probed>,
     /// The kernel's release.
     pub kernel: String,
 }
@@ -189,17 +189,6 @@ impl Engine {
     /// # Errors
     /// A record that cannot be read.
     pub fn info(&self) -> Result<Info> {
-        let overlay = Overlay::new().probing(self.store.marks());
-        let why = match overlay.probe(&self.store.path().join("staging")) {
-            Support::Yes => None,
-            Support::No { why } => {
-                let error = crate::Error::from(why);
-                Some(match error.hint() {
-                    Some(hint) => format!("{error} ({hint})"),
-                    None => error.to_string(),
-                })
-            }
-        };
         let containers = self.containers(true)?;
         let running = containers.iter().filter(|container| matches!(container.life, Life::Running { .. })).count();
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -212,7 +201,7 @@ impl Engine {
             containers: containers.len(),
             running,
             layers: self.store.layers()?.len(),
-            drivers: vec![(overlay.name(), why)],
+            drivers: self.probe_drivers()?,
             kernel: kernel.trim().to_owned(),
         })
     }

@@ -94,6 +94,7 @@ impl Engine {
             tty: asked.tty,
             read_only: false,
             remove: asked.keep.is_none(),
+            driver: None,
         };
         let root = crate::container::own_attrs(Dir::open(Path::new("/"))?)?;
         let new = |name| -> Result<NewContainer> {

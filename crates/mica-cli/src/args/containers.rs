@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use super::{ListingArgs, NetworkArg};
 
@@ -42,6 +43,10 @@ pub(crate) struct ProcessArgs {
     /// Remove it when it ends.
     #[arg(long)]
     pub(crate) rm: bool,
+    /// How its tree is shown, now and later: by the kernel's overlayfs, or as a copy. Without it, the first that works
+    /// where the store is; `mica system info` tells.
+    #[arg(long, value_name = "NAME", env = "MICA_DRIVER", value_parser = PossibleValuesParser::new(mica_engine::DRIVERS))]
+    pub(crate) driver: Option<String>,
     /// A reference, an image ID or its beginning, or dir:PATH for a live directory.
     pub(crate) image: String,
     /// The command and its arguments instead of the image's.

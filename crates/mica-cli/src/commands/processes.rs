@@ -31,6 +31,7 @@ fn create_from(args: ProcessArgs) -> Result<Create> {
         tty: args.tty,
         read_only: args.read_only,
         remove: args.rm,
+        driver: args.driver,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use mica_engine::{Engine, Error, Kind};
+use mica_engine::{Engine, Error, Kind, Probed};
 use serde_json::{Value, json};
 
 use super::{confirmed, line, print_formatted};
@@ -105,10 +105,15 @@ pub(super) fn check(engine: &Engine, args: &CheckArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn probed(driver: &Probed) -> Value {
+    let Probed { name, why_not, chosen } = driver;
+    json!({ "Name": name, "Works": why_not.is_none(), "WhyNot": why_not, "Chosen": chosen })
+}
+
 pub(super) fn info(engine: &Engine, args: &InfoArgs) -> Result<ExitCode> {
     let info = engine.info()?;
-    let drivers: Vec<Value> =
-        info.drivers.iter().map(|(name, why)| json!({ "Name": name, "Works": why.is_none(), "WhyNot": why })).collect();
+    let drivers: Vec<Value> = info.drivers.iter().map(probed).collect();
+    let chosen = info.drivers.iter().find(|driver| driver.chosen).map(|driver| driver.name);
     let value = json!({
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "StoreRoot": info.root,
@@ -119,6 +124,7 @@ pub(super) fn info(engine: &Engine, args: &InfoArgs) -> Result<ExitCode> {
         "Containers": info.containers,
         "ContainersRunning": info.running,
         "Layers": info.layers,
+        "Driver": chosen,
         "Drivers": drivers,
         "KernelVersion": info.kernel,
     });
@@ -135,8 +141,9 @@ pub(super) fn info(engine: &Engine, args: &InfoArgs) -> Result<ExitCode> {
             line(&format!("Images:     {}", info.images))?;
             line(&format!("Layers:     {}", info.layers))?;
             line(&format!("Containers: {}, {} running", info.containers, info.running))?;
-            for (name, why) in &info.drivers {
-                line(&format!("Driver:     {name}: {}", why.as_deref().unwrap_or("works")))?;
+            for Probed { name, why_not, chosen } in &info.drivers {
+                let works = if *chosen { "works, and is taken for new containers" } else { "works" };
+                line(&format!("Driver:     {name}: {}", why_not.as_deref().unwrap_or(works)))?;
             }
             line(&format!("Kernel:     {}", info.kernel))?;
         }

@@ -8,7 +8,6 @@ use mica_runtime::{Exit, Launch, Stdio};
 use mica_store::{ContainerId, ContainerState, Flush, Lifetime, LockedContainer, ProcessId, Status};
 use mica_sys::Dir;
 use mica_sys::mount::{Mount, Reach};
-use mica_union::{Driver, Overlay};
 
 use crate::container::spec::{Plan, spec};
 use crate::container::surroundings::Surroundings;
@@ -104,7 +103,15 @@ impl Engine {
         let stdio = if known.settings.tty { Stdio::Tty } else { Stdio::Inherit };
         let ended = self.watch(locked, Launch { spec, root: mounted.root, stdio, extra_mounts: Vec::new() });
         drop(surroundings);
-        ended
+        if known.settings.remove {
+            return ended;
+        }
+        let settled = match self.settled(known) {
+            // `rm -f` took it away while it ran.
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            settled => settled.map(drop),
+        };
+        ended.and_then(|ended| settled.map(|()| ended))
     }
 
     /// Starts what is launched, records it, waits for its end and records that.
@@ -156,7 +163,7 @@ impl Engine {
                 if let Some(upper) = dirs.upper.as_mut() {
                     upper.volatile = known.settings.remove;
                 }
-                Mount::from(Overlay::default().mount(&dirs)?.into_fd())
+                Mount::from(self.show_tree(known, &dirs)?.into_fd())
             }
         };
         Tree::of(union)

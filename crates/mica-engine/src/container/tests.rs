@@ -18,6 +18,7 @@ fn asked(command: &[&str], entrypoint: Option<&str>) -> Create {
         tty: false,
         read_only: false,
         remove: false,
+        driver: None,
     }
 }
 
@@ -59,6 +60,7 @@ fn settings_are_read_back() {
             tty: true,
             read_only: false,
             remove: true,
+            driver: Some("flat".to_owned()),
         };
         let read: Settings = serde_json::from_value(settings_value(&settings).unwrap()).unwrap();
         assert_eq!(read, settings);

@@ -1,0 +1,242 @@
+//! The ways to show a stack: which this build has, which work here, and which a container has.
+//!
+//! A container keeps the driver that it was made with. What a probe found is kept in the run root, for one boot and one
+//! file system: `drivers/<type>-<device>-<marks>.json`, a cache that may be deleted at any time.
+
+use mica_store::LockedContainer;
+use mica_sys::Dir;
+use mica_union::{Driver, Flat, Mounted, Overlay, Support, UnionDirs};
+use serde::{Deserialize, Serialize};
+
+use crate::container::Known;
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+
+/// The drivers by name, the one that is taken first where it works first.
+pub const DRIVERS: [&str; 2] = [OVERLAY, FLAT];
+
+pub(crate) const OVERLAY: &str = "overlay";
+const FLAT: &str = "flat";
+
+/// What was found out about a driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Its name.
+    pub name: &'static str,
+    /// Why it does not work here, with what would help; `None` where it works.
+    pub why_not: Option<String>,
+    /// Whether new containers get it unless they are given another.
+    pub chosen: bool,
+}
+
+/// A cache of probes. What is not understood is found out again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    boot: String,
+    drivers: Vec<Finding>,
+}
+
+const VERSION: u32 = 1;
+
+/// One driver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Finding {
+    name: String,
+    /// Why not; `None` where it works.
+    why: Option<String>,
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn refusal(&self) -> Option<String> {
+        let why = self.why.as_ref()?;
+        Some(self.hint.as_ref().map_or_else(|| why.clone(), |hint| format!("{why} ({hint})")))
+    }
+}
+
+impl Engine {
+    /// Each driver and whether it works here, found out now.
+    ///
+    /// # Errors
+    /// When the store cannot be looked at. A driver that does not work is no error.
+    pub fn probe_drivers(&self) -> Result<Vec<Probed>> {
+        let found = self.probe_all();
+        self.remember(&found)?;
+        let chosen = chosen(&found).map(|finding| finding.name.clone());
+        let told = DRIVERS.into_iter().zip(&found).map(|(name, finding)| Probed {
+            name,
+            why_not: finding.refusal(),
+            chosen: chosen.as_deref() == Some(name),
+        });
+        Ok(told.collect())
+    }
+
+    /// The driver for a new container: the one that is asked for, or the first that works.
+    pub(crate) fn choose_driver(&self, asked: Option<&str>) -> Result<String> {
+        if let Some(name) = asked {
+            self.driver(name)?;
+        }
+        let mut found = match self.remembered()? {
+            Some(found) => found,
+            None => self.probe_and_remember()?,
+        };
+        if pick(&found, asked).is_none() {
+            // A module may have been loaded since; before it is refused, it is looked at.
+            found = self.probe_and_remember()?;
+        }
+        match (pick(&found, asked), asked) {
+            (Some(finding), _) => Ok(finding.name.clone()),
+            (None, Some(name)) => {
+                let finding = found.iter().find(|finding| finding.name == name);
+                let why = finding.and_then(|finding| finding.why.clone()).unwrap_or_default();
+                let error = Error::new(Kind::Unsupported, format!("driver {name} does not work here: {why}"));
+                Err(match finding.and_then(|finding| finding.hint.clone()) {
+                    Some(hint) => error.hinted(hint),
+                    None => error.hinted("`mica system info` shows which works; without --driver that one is taken"),
+                })
+            }
+            (None, None) => {
+                let whys: Vec<String> = found.iter().filter_map(Finding::refusal).collect();
+                Err(Error::new(Kind::Unsupported, format!("no driver works here: {}", whys.join("; "))))
+            }
+        }
+    }
+
+    fn driver(&self, name: &str) -> Result<Box<dyn Driver>> {
+        let marks = self.store.marks();
+        match name {
+            OVERLAY => Ok(Box::new(Overlay::new().probing(marks))),
+            FLAT => Ok(Box::new(Flat::new().probing(marks))),
+            other => Err(Error::new(Kind::Unsupported, format!("this version has no driver {other:?}"))
+                .hinted(format!("it has {}", DRIVERS.join(", ")))),
+        }
+    }
+
+    pub(crate) fn driver_of(&self, known: &Known) -> Result<Box<dyn Driver>> {
+        self.driver(known.settings.driver())
+    }
+
+    /// Shows a container's tree, by its driver. The caller holds its lock.
+    pub(crate) fn show_tree(&self, known: &Known, dirs: &UnionDirs) -> Result<Mounted> {
+        Ok(self.driver_of(known)?.mount(dirs)?)
+    }
+
+    /// Brings what a container wrote into its upper, where its driver has not written it there. The upper can be read as
+    /// long as what is given is held.
+    pub(crate) fn settled(&self, known: &Known) -> Result<Option<LockedContainer>> {
+        if known.settings.driver() == OVERLAY {
+            return Ok(None);
+        }
+        let locked = self.store.lock_container(known.container.id())?;
+        self.settle(known)?;
+        Ok(Some(locked))
+    }
+
+    /// The same for who holds the container's lock.
+    pub(crate) fn settle(&self, known: &Known) -> Result<()> {
+        let name = &known.container.record().name;
+        let settled = self.driver_of(known)?.settle(&self.union_dirs(known)?);
+        settled.map_err(|error| Error::from(error).while_(format_args!("gather what container {name} wrote")))
+    }
+
+    fn probe_all(&self) -> Vec<Finding> {
+        let scratch = self.store.path().join("staging");
+        let probe = |name: &str| match self.driver(name).map(|driver| driver.probe(&scratch)) {
+            Ok(Support::Yes) => Finding { name: name.to_owned(), why: None, hint: None },
+            Ok(Support::No { why }) => refused(name, &Error::from(why)),
+            Err(error) => refused(name, &error),
+        };
+        DRIVERS.into_iter().map(probe).collect()
+    }
+
+    fn probe_and_remember(&self) -> Result<Vec<Finding>> {
+        let found = self.probe_all();
+        self.remember(&found)?;
+        Ok(found)
+    }
+
+    fn record_name(&self) -> Result<Vec<u8>> {
+        let store = Dir::open(self.store.path())?;
+        let on = mica_sys::mount::file_system(&store)?;
+        let prefix = self.store.marks().prefix();
+        let marks = prefix.split(|byte| *byte == b'.').next().unwrap_or_default();
+        let name = format!("{:x}-{:x}-{}.json", on.magic, store.metadata()?.dev, String::from_utf8_lossy(marks));
+        Ok(name.into_bytes())
+    }
+
+    fn remembered(&self) -> Result<Option<Vec<Finding>>> {
+        let Some(home) = Dir::open(self.store.run_root())?.open_dir_if_there(b"drivers")? else { return Ok(None) };
+        let Some(bytes) = home.read_if_there(&self.record_name()?, 64 << 10)? else { return Ok(None) };
+        let record = serde_json::from_slice::<Record>(&bytes).ok().filter(|record| {
+            let names = record.drivers.iter().map(|finding| finding.name.as_str());
+            record.version == VERSION && record.boot == self.store.boot_id() && names.eq(DRIVERS)
+        });
+        Ok(record.map(|record| record.drivers))
+    }
+
+    fn remember(&self, found: &[Finding]) -> Result<()> {
+        let record = Record { version: VERSION, boot: self.store.boot_id().to_owned(), drivers: found.to_vec() };
+        let bytes = serde_json::to_vec(&record)
+            .map_err(|error| Error::because(Kind::System, "write down which drivers work", error))?;
+        let name = self.record_name()?;
+        let written = Dir::open(self.store.run_root())
+            .and_then(|run| run.ensure_dir(b"drivers", 0o700))
+            .and_then(|home| home.write_atomic(&name, &bytes, 0o600));
+        match written {
+            // ignored: it is a cache, and is found out again the next time.
+            Err(error) if error.is_no_space() || error.is_denied() || error.is_read_only() => Ok(()),
+            written => Ok(written?),
+        }
+    }
+}
+
+fn refused(name: &str, error: &Error) -> Finding {
+    Finding { name: name.to_owned(), why: Some(error.to_string()), hint: error.hint().map(str::to_owned) }
+}
+
+/// The first that works.
+fn chosen(found: &[Finding]) -> Option<&Finding> {
+    found.iter().find(|finding| finding.why.is_none())
+}
+
+/// The one that is asked for if it works; without one, the first that works.
+fn pick<'a>(found: &'a [Finding], asked: Option<&str>) -> Option<&'a Finding> {
+    match asked {
+        Some(name) => found.iter().find(|finding| finding.name == name && finding.why.is_none()),
+        None => chosen(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(overlay: Option<&str>, flat: Option<&str>) -> Vec<Finding> {
+        let finding = |name: &str, why: Option<&str>| Finding {
+            name: name.to_owned(),
+            why: why.map(str::to_owned),
+            hint: Some("try".to_owned()),
+        };
+        vec![finding(OVERLAY, overlay), finding(FLAT, flat)]
+    }
+
+    #[test]
+    fn the_first_that_works_is_taken_unless_another_is_asked_for() {
+        let name = |found: &[Finding], asked| pick(found, asked).map(|finding| finding.name.clone());
+        let both = found(None, None);
+        assert_eq!(name(&both, None).as_deref(), Some("overlay"));
+        assert_eq!(name(&both, Some("flat")).as_deref(), Some("flat"));
+        let flat = found(Some("no"), None);
+        assert_eq!(name(&flat, None).as_deref(), Some("flat"));
+        assert_eq!(name(&flat, Some("overlay")), None, "what is asked for is never replaced");
+        assert_eq!(name(&found(Some("no"), Some("no")), None), None);
+    }
+
+    #[test]
+    fn a_refusal_says_why_and_what_would_help() {
+        let found = found(Some("no overlayfs"), None);
+        assert_eq!(found[0].refusal().as_deref(), Some("no overlayfs (try)"));
+        assert_eq!(found[1].refusal(), None, "a driver that works refuses nothing");
+    }
+}
