@@ -3,6 +3,7 @@
 //! ```text
 //! OCI archive      oci-layout  index.json  blobs/sha256/<hex>…
 //! Docker archive   manifest.json  <config>.json  <layer>.tar | <id>/layer.tar…
+//!   before 1.10    repositories  <id>/json  <id>/layer.tar…
 //! ```
 //!
 //! `docker save` since version 25 writes both in one: it is read as OCI, which keeps manifests and their digests, and the
@@ -18,14 +19,16 @@ use mica_core::BlobDigest;
 use mica_core::image::Platform;
 use mica_layer::Compression;
 
-use crate::error::io_error;
+use crate::error::{LooksLike, io_error};
 use crate::{BlobRef, ImageSource, SourceImage, TransportError, Verified};
 use files::{Files, Found};
 use form::{ArchiveForm, SNIFF_LEN, sniff};
 
+mod choose;
 mod docker;
 mod files;
 pub(crate) mod form;
+mod legacy;
 mod oci;
 mod platform;
 mod scan;
@@ -34,12 +37,23 @@ const LAYOUT: &str = "oci-layout";
 const INDEX: &str = "index.json";
 const DOCKER_MANIFEST: &str = "manifest.json";
 
+/// The platforms that are taken of an image that is there for several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Platforms {
+    /// The one that serves this machine; an image that is there for one platform only is taken whatever that is.
+    #[default]
+    Host,
+    /// This one, and no image that is not for it.
+    One(Platform),
+    /// All that are there.
+    All,
+}
+
 /// How an archive is opened.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
-    /// The platform to choose where an image is there for several. `None`: the platform of this machine, and an image
-    /// that is there for one platform only is taken whatever that is.
-    pub platform: Option<Platform>,
+    /// The platforms to take.
+    pub platforms: Platforms,
     /// Bytes that a manifest, an index, a config or a `manifest.json` may have.
     pub json_max: u64,
     /// Bytes that all of these may have together, since all are held in memory at once.
@@ -50,7 +64,7 @@ pub struct OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { platform: None, json_max: 4 << 20, metadata_max: 64 << 20, entries_max: 1 << 20 }
+        Self { platforms: Platforms::Host, json_max: 4 << 20, metadata_max: 64 << 20, entries_max: 1 << 20 }
     }
 }
 
@@ -82,7 +96,7 @@ pub fn open_archive_with(
     let scanned = scan::scan(&file, options.entries_max)?;
     let archive = Archive { files: Files::Tar { file, entries: scanned.entries }, options };
     let pass = archive.pass();
-    if !pass.has(INDEX)? && !pass.has(DOCKER_MANIFEST)? {
+    if !pass.has(INDEX)? && !pass.has(DOCKER_MANIFEST)? && !legacy::is_legacy(&pass)? {
         return Err(TransportError::NotAnArchive { looks_like: scanned.looks_like });
     }
     Ok(Box::new(archive))
@@ -91,11 +105,20 @@ pub fn open_archive_with(
 /// Opens an OCI layout in a directory.
 ///
 /// # Errors
-/// [`TransportError::MissingBlob`] if `oci-layout` or `index.json` is not there.
+/// [`TransportError::MissingBlob`] if one of `oci-layout` and `index.json` is not there, [`TransportError::NotAnArchive`] if
+/// neither is.
 pub fn open_layout_dir(dir: &Path, options: OpenOptions) -> Result<Box<dyn ImageSource + Send + Sync>, TransportError> {
     let archive = Archive { files: Files::Dir(dir.to_owned()), options };
+    let pass = archive.pass();
+    if !pass.has(LAYOUT)? && !pass.has(INDEX)? {
+        let looks_like = match pass.has("version")? && pass.has(DOCKER_MANIFEST)? {
+            true => LooksLike::SkopeoDir,
+            false => LooksLike::Directory,
+        };
+        return Err(TransportError::NotAnArchive { looks_like });
+    }
     for name in [LAYOUT, INDEX] {
-        archive.pass().required("the OCI layout", name)?;
+        pass.required("the OCI layout", name)?;
     }
     Ok(Box::new(archive))
 }
@@ -192,6 +215,9 @@ impl ImageSource for Archive {
     fn images(&self) -> Result<Vec<SourceImage>, TransportError> {
         let pass = self.pass();
         let docker = pass.has(DOCKER_MANIFEST)?;
+        if !docker && !pass.has(INDEX)? {
+            return legacy::images(&pass);
+        }
         if !pass.has(INDEX)? || (docker && !pass.has(LAYOUT)?) {
             return docker::images(&pass);
         }

@@ -1,6 +1,7 @@
 //! What can be wrong with an image on its way.
 
 use std::io;
+use std::path::PathBuf;
 
 use mica_core::{BlobDigest, DigestError};
 use mica_layer::CompressionError;
@@ -164,6 +165,20 @@ pub enum TransportError {
         /// Its media type.
         media_type: String,
     },
+    /// A layer that archives leave out because its publisher hands it out himself.
+    #[error("{what} is not in the archive: its publisher gives it out only at {}", .urls.join(", "))]
+    ForeignLayer {
+        /// Which layer.
+        what: String,
+        /// Where it can be had, as the manifest says.
+        urls: Vec<String>,
+    },
+    /// In a Docker archive of the oldest kind an image is its own ancestor.
+    #[error("archive: the parents of image {id:?} lead in a circle")]
+    ParentLoop {
+        /// The image that comes twice.
+        id: String,
+    },
     /// The config and the manifest disagree.
     #[error("image {image}: its config lists {diff_ids} layers, its manifest {layers}")]
     LayerCount {
@@ -197,6 +212,14 @@ pub enum TransportError {
         digest: BlobDigest,
         /// Its media type.
         media_type: String,
+    },
+    /// A directory that a layout is to be written to holds something else.
+    #[error("{path:?} cannot take an OCI layout: {why}")]
+    NotALayout {
+        /// The directory.
+        path: PathBuf,
+        /// What stands against it.
+        why: &'static str,
     },
     /// An image was written before one of its layers.
     #[error("image {image} refers to layer {digest}, which was not written")]
@@ -237,6 +260,10 @@ pub enum LooksLike {
     RootFs,
     /// A tar of something else.
     OtherTar,
+    /// A directory that is no OCI layout.
+    Directory,
+    /// A directory in the form that skopeo calls `dir:`, which has no names and no layout.
+    SkopeoDir,
     /// A compression that is not read: xz, bzip2.
     Compressed(&'static str),
     /// A well-known kind of file, by its first bytes.
@@ -251,6 +278,8 @@ impl std::fmt::Display for LooksLike {
             Self::Empty => f.write_str("an empty file"),
             Self::RootFs => f.write_str("a root file system"),
             Self::OtherTar => f.write_str("a tar without manifest.json and index.json"),
+            Self::Directory => f.write_str("a directory without oci-layout and index.json"),
+            Self::SkopeoDir => f.write_str("a directory in skopeo's dir: form"),
             Self::Compressed(form) => write!(f, "{form} data"),
             Self::Kind(kind) => f.write_str(kind),
             Self::Unknown => f.write_str("unknown data"),
@@ -263,7 +292,10 @@ impl TransportError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotAnArchive { looks_like: LooksLike::RootFs } => {
+            Self::NotAnArchive { looks_like: LooksLike::SkopeoDir } => {
+                Some("`skopeo copy dir:DIR oci:LAYOUT:NAME` makes an OCI layout of it".to_owned())
+            }
+            Self::NotAnArchive { looks_like: LooksLike::RootFs | LooksLike::Directory } => {
                 Some("`mica import` makes an image of a root file system".to_owned())
             }
             Self::NotAnArchive { looks_like: LooksLike::Compressed(form) } => {
@@ -273,6 +305,11 @@ impl TransportError {
                 available.first().map(|platform| format!("choose one with --platform {platform}"))
             }
             Self::Truncated { .. } => Some("copy or download the archive again".to_owned()),
+            Self::NotALayout { .. } => Some("name a new or an empty directory, or an OCI layout to add to".to_owned()),
+            Self::ForeignLayer { .. } => Some(
+                "make the archive with a tool that fetches such layers, as `docker save` does where it has them"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -285,6 +322,7 @@ impl TransportError {
             | Self::BadTar { .. }
             | Self::DuplicateEntry { .. }
             | Self::LinkLoop { .. }
+            | Self::ParentLoop { .. }
             | Self::MissingBlob { .. }
             | Self::WrongDigest { .. }
             | Self::WrongSize { .. }

@@ -1,7 +1,7 @@
 //! The doors images come and go by.
 //!
 //! ```text
-//!   OCI archive, OCI layout  ---\                     /---> OciArchiveWriter
+//!   OCI archive, OCI layout  ---\                     /---> OciArchiveWriter, OciLayoutWriter
 //!                                ImageSource -> ImageSink
 //!   Docker archive           ---/                     \---> DockerArchiveWriter
 //! ```
@@ -23,12 +23,12 @@ mod verify;
 mod wire;
 
 pub use archive::form::{ArchiveForm, SNIFF_LEN, sniff, spool};
-pub use archive::{OpenOptions, open_archive, open_archive_with, open_layout_dir};
+pub use archive::{OpenOptions, Platforms, open_archive, open_archive_with, open_layout_dir};
 pub use error::{LooksLike, TransportError};
 pub use reference::{Reference, ReferenceError};
 pub use sink::{
-    DockerArchiveWriter, ImageSink, LayerForm, OciArchiveWriter, SinkImage, SinkLayer, copy, copy_image,
-    synthesize_manifest,
+    DockerArchiveWriter, ImageSink, InDirectory, InTar, LayerForm, OciArchiveWriter, OciLayoutWriter, OciWriter, Place,
+    SinkImage, SinkLayer, copy, copy_image, synthesize_manifest,
 };
-pub use source::{BlobRef, ImageSource, RawManifest, SourceImage, SourceLayer};
+pub use source::{BlobRef, Companion, ImageSource, RawManifest, SourceImage, SourceLayer};
 pub use verify::Verified;

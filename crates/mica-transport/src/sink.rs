@@ -8,14 +8,16 @@ use mica_layer::Compression;
 use crate::config::ParsedConfig;
 use crate::error::io_error;
 use crate::wire::media;
-use crate::{ImageSource, RawManifest, Reference, SourceImage, SourceLayer, TransportError};
+use crate::{BlobRef, Companion, ImageSource, RawManifest, Reference, SourceImage, SourceLayer, TransportError};
 
 mod docker;
+mod layout;
 mod oci;
 mod output;
 
 pub use docker::DockerArchiveWriter;
-pub use oci::OciArchiveWriter;
+pub use layout::{InDirectory, OciLayoutWriter};
+pub use oci::{InTar, OciArchiveWriter, OciWriter, Place};
 
 /// A place that images go to. Layers come before the images that are made of them; each layer and each image may come
 /// many times and is written once.
@@ -31,6 +33,12 @@ pub trait ImageSink {
     /// # Errors
     /// [`TransportError::WrongSize`] or [`TransportError::WrongDigest`] if it does not. What was written is useless then.
     fn put_layer(&mut self, layer: &SinkLayer, body: &mut dyn Read) -> Result<(), TransportError>;
+
+    /// Takes a blob that belongs to the index that an image will come with. A sink that keeps no index leaves it unread.
+    ///
+    /// # Errors
+    /// As [`put_layer`](Self::put_layer).
+    fn put_companion(&mut self, companion: &Companion, body: &mut dyn Read) -> Result<(), TransportError>;
 
     /// Takes one image, all of whose layers were taken.
     ///
@@ -126,8 +134,8 @@ pub fn synthesize_manifest(config: &[u8], layers: &[SinkLayer]) -> RawManifest {
     RawManifest::new(bytes.into_bytes(), media::OCI_MANIFEST)
 }
 
-/// Brings all images of `from` to `to` and finishes it. Where the sink takes the layers as they are, manifests keep
-/// their digests; where it wants plain tars, or the source has no manifest, one is made.
+/// Brings all images of `from` to `to` and finishes it. Where the sink takes the layers as they are, manifests and indexes
+/// keep their digests; where it wants plain tars, or the source has no manifest, one is made.
 ///
 /// # Errors
 /// The first of either side. What was written until then is useless.
@@ -168,7 +176,14 @@ pub fn copy_image(from: &dyn ImageSource, image: &SourceImage, to: &mut dyn Imag
             &made
         }
     };
-    to.put_image(&SinkImage { names: &image.names, manifest, index: None, config: &image.config, layers: &layers })
+    // An index names the manifests that it was made for.
+    let index = image.index.as_ref().filter(|_| !changed && to.layers() == LayerForm::Any);
+    if index.is_some() {
+        for companion in &image.companions {
+            to.put_companion(companion, &mut *from.blob(&BlobRef::Digest(companion.digest))?)?;
+        }
+    }
+    to.put_image(&SinkImage { names: &image.names, manifest, index, config: &image.config, layers: &layers })
 }
 
 fn bad_layer(layer: &SourceLayer) -> impl FnOnce(mica_layer::LayerError) -> TransportError {
@@ -193,7 +208,7 @@ fn describe(from: &dyn ImageSource, layer: &SourceLayer, decompress: bool) -> Re
     Ok(SinkLayer { diff_id: layer.diff_id, digest, size: layer.size, media_type: layer.media_type.clone() })
 }
 
-fn digest_of(body: &mut dyn Read) -> io::Result<BlobDigest> {
+pub(crate) fn digest_of(body: &mut dyn Read) -> io::Result<BlobDigest> {
     let mut hasher = mica_core::DigestHasher::default();
     let mut buf = vec![0; 64 << 10];
     loop {

@@ -67,6 +67,8 @@ pub struct SourceImage {
     pub manifest: Option<RawManifest>,
     /// The index of many platforms out of which this image was chosen.
     pub index: Option<RawManifest>,
+    /// What else came with the index, as far as the source holds it.
+    pub companions: Vec<Companion>,
     /// What it runs on, by its config.
     pub platform: Platform,
     /// The exact bytes of its config.
@@ -77,6 +79,18 @@ pub struct SourceImage {
     pub id: ImageId,
     /// Its layers, base first.
     pub layers: Vec<SourceLayer>,
+}
+
+/// A blob that an index leads to and that is part of no image: an index inside it; and, where all platforms are taken, the
+/// attestations and artifacts that stand beside the images, with all that they are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    /// The digest that its bytes must have.
+    pub digest: BlobDigest,
+    /// How many bytes there are.
+    pub size: u64,
+    /// What it is, in messages: "index sha256:…".
+    pub what: String,
 }
 
 /// One layer of an image of a source.

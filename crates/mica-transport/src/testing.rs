@@ -48,6 +48,14 @@ impl TarBuilder {
         self.file(&name, bytes)
     }
 
+    /// The archive without this blob, and with it.
+    pub(crate) fn blob_if(self, bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let without = self.bytes();
+        let mut with = without[..without.len() - 1024].to_vec();
+        with.extend(Self::new().blob(bytes).bytes());
+        (without, with)
+    }
+
     pub(crate) fn oci(self, descriptors: &[Value]) -> Self {
         self.json("oci-layout", &json!({"imageLayoutVersion": "1.0.0"}))
             .json("index.json", &json!({"schemaVersion": 2, "manifests": descriptors}))

@@ -55,6 +55,12 @@ pub(crate) mod media {
         })
     }
 
+    /// Whether a layer of this type is one that its publisher hands out himself (OCI image specification, "Non-Distributable
+    /// Layers"), and archives may leave out.
+    pub(crate) fn is_foreign(media_type: &str) -> bool {
+        media_type.contains(".nondistributable.") || media_type.contains(".foreign.")
+    }
+
     /// Whether a layer of this type is a tar without compression.
     pub(crate) fn is_plain_layer(media_type: &str) -> bool {
         is_layer(media_type) && media_type.ends_with(".tar")
@@ -77,6 +83,7 @@ pub(crate) struct Descriptor {
     pub(crate) size: u64,
     pub(crate) annotations: Option<BTreeMap<String, String>>,
     pub(crate) platform: Option<WirePlatform>,
+    pub(crate) urls: Option<Vec<String>>,
 }
 
 impl Descriptor {
@@ -144,4 +151,38 @@ pub(crate) struct DockerItem {
     pub(crate) config: String,
     pub(crate) repo_tags: Option<Vec<String>>,
     pub(crate) layers: Option<Vec<String>>,
+}
+
+/// `repositories` of the oldest Docker archives: a repository's tags, and the image that each is (Docker image
+/// specification v1, "Combined Image JSON + Filesystem Changeset Format").
+pub(crate) type Repositories = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What of `<id>/json` tells how one of the oldest images is made.
+#[derive(Debug, Deserialize)]
+pub(crate) struct V1Image {
+    pub(crate) parent: Option<String>,
+    pub(crate) created: Option<String>,
+    pub(crate) author: Option<String>,
+    pub(crate) comment: Option<String>,
+    pub(crate) container_config: Option<V1Container>,
+}
+
+/// The container that was committed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct V1Container {
+    pub(crate) cmd: Option<Vec<String>>,
+}
+
+/// A step of the history of a config.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct HistoryStep {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) created: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) author: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) created_by: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) comment: String,
 }

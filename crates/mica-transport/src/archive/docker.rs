@@ -52,7 +52,7 @@ fn names(item: &DockerItem) -> Result<Vec<Reference>, TransportError> {
     Ok(names)
 }
 
-fn add(names: &mut Vec<Reference>, more: Vec<Reference>) {
+pub(super) fn add(names: &mut Vec<Reference>, more: Vec<Reference>) {
     for name in more {
         if !names.contains(&name) {
             names.push(name);
@@ -80,14 +80,7 @@ fn config(archive: &Pass<'_>, item: &DockerItem) -> Result<(Vec<u8>, ParsedConfi
 
 fn image(archive: &Pass<'_>, item: &DockerItem) -> Result<SourceImage, TransportError> {
     let (bytes, parsed, id) = config(archive, item)?;
-    if let Some(wanted) = &archive.options.platform
-        && super::platform::fit(&parsed.platform, wanted).is_none()
-    {
-        return Err(TransportError::NoPlatform {
-            wanted: wanted.to_string(),
-            available: vec![parsed.platform.to_string()],
-        });
-    }
+    super::platform::expect(&parsed.platform, &archive.options.platforms)?;
     let paths = item.layers.as_deref().unwrap_or_default();
     parsed.expect_layers(id, paths.len())?;
     let mut layers = Vec::with_capacity(paths.len());
@@ -111,6 +104,7 @@ fn image(archive: &Pass<'_>, item: &DockerItem) -> Result<SourceImage, Transport
         labels: Vec::new(),
         manifest: None,
         index: None,
+        companions: Vec::new(),
         platform: parsed.platform,
         config: bytes,
         config_media_type: media::OCI_CONFIG.to_owned(),

@@ -87,6 +87,17 @@ impl Files {
     }
 }
 
+impl Files {
+    /// The names in a tar, in no order; none of a directory, where only what a document refers to is looked at.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let entries = match self {
+            Self::Tar { entries, .. } => Some(entries),
+            Self::Dir(_) => None,
+        };
+        entries.into_iter().flat_map(|entries| entries.keys().map(String::as_str))
+    }
+}
+
 impl<'a> Found<'a> {
     /// The bytes, from the beginning.
     pub(crate) fn reader(self) -> Section<'a> {

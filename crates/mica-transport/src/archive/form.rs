@@ -59,12 +59,13 @@ pub fn sniff(prefix: &[u8]) -> ArchiveForm {
     })
 }
 
-/// Decompresses an input of any form into `into` and returns the bytes written. Reading stops at an input whose form
-/// cannot become an archive.
+/// Decompresses an input of any form into `into` and returns the bytes written, `max` at most. Reading stops at an input
+/// whose form cannot become an archive.
 ///
 /// # Errors
-/// [`TransportError::NotAnArchive`] for what is no tar, [`TransportError::Layer`] for bad compressed data.
-pub fn spool(input: impl Read + Send, into: &mut dyn Write) -> Result<u64, TransportError> {
+/// [`TransportError::NotAnArchive`] for what is no tar, [`TransportError::Layer`] for bad compressed data,
+/// [`TransportError::TooLarge`] for more than `max` bytes.
+pub fn spool(input: impl Read + Send, into: &mut dyn Write, max: u64) -> Result<u64, TransportError> {
     let reading = |source| io_error("read the archive", source);
     let (prefix, input) = with_prefix(input).map_err(reading)?;
     if let ArchiveForm::Other(looks_like) = sniff(&prefix) {
@@ -77,14 +78,19 @@ pub fn spool(input: impl Read + Send, into: &mut dyn Write) -> Result<u64, Trans
     let bad = |source| TransportError::Layer { what: "archive".to_owned(), source };
     let plain = mica_layer::decoder(input).map_err(bad)?;
     // What is inside is looked at again: a gzip of a disk image should not be written out for nothing.
-    let (prefix, mut plain) = with_prefix(plain).map_err(reading)?;
+    let (prefix, plain) = with_prefix(plain).map_err(reading)?;
     match sniff(&prefix) {
         ArchiveForm::Tar => {}
         ArchiveForm::Gzip => return Err(compressed_twice("gzip")),
         ArchiveForm::Zstd => return Err(compressed_twice("zstd")),
         ArchiveForm::Other(looks_like) => return Err(TransportError::NotAnArchive { looks_like }),
     }
-    io::copy(&mut plain, into).map_err(|source| io_error("decompress the archive", source))
+    let size = io::copy(&mut plain.take(max.saturating_add(1)), into)
+        .map_err(|source| io_error("decompress the archive", source))?;
+    match size > max {
+        true => Err(TransportError::TooLarge { what: "the archive".to_owned(), size, max }),
+        false => Ok(size),
+    }
 }
 
 fn compressed_twice(form: &'static str) -> TransportError {

@@ -1,40 +1,27 @@
 //! Images of an OCI layout: `index.json`, indexes, manifests and configs (OCI image specification v1.1).
 
-use std::collections::HashSet;
-
-use mica_core::image::Platform;
 use mica_core::{BlobDigest, ImageId};
 
-use super::{INDEX, LAYOUT, Pass};
-use crate::config::{ParsedConfig, platform};
+use super::choose::{Candidate, images_of};
+use super::{INDEX, LAYOUT, Pass, blob_name};
+use crate::config::ParsedConfig;
 use crate::error::io_error;
 use crate::wire::{self, Descriptor, media};
 use crate::{BlobRef, RawManifest, Reference, SourceImage, SourceLayer, TransportError};
 
-/// Indexes inside indexes: one is usual, two are odd.
-const DEPTH_MAX: usize = 4;
-
 /// Descriptors of `index.json` that are called the same: one image, perhaps for several platforms.
 #[derive(Debug)]
-struct Group {
-    names: Vec<Reference>,
-    labels: Vec<String>,
-    members: Vec<Member>,
+pub(super) struct Group {
+    pub(super) names: Vec<Reference>,
+    pub(super) labels: Vec<String>,
+    pub(super) members: Vec<Member>,
 }
 
 /// A descriptor whose digest is understood.
 #[derive(Debug, Clone)]
-struct Member {
-    digest: BlobDigest,
-    descriptor: Descriptor,
-}
-
-/// A manifest that could be the image, with what is known of its platform.
-#[derive(Debug)]
-struct Candidate {
-    member: Member,
-    platform: Option<Platform>,
-    index: Option<RawManifest>,
+pub(super) struct Member {
+    pub(super) digest: BlobDigest,
+    pub(super) descriptor: Descriptor,
 }
 
 pub(super) fn images(archive: &Pass<'_>) -> Result<Vec<SourceImage>, TransportError> {
@@ -44,10 +31,7 @@ pub(super) fn images(archive: &Pass<'_>) -> Result<Vec<SourceImage>, TransportEr
     let mut skipped = Vec::new();
     let mut images: Vec<SourceImage> = Vec::new();
     for group in groups(index.manifests.unwrap_or_default(), &mut skipped)? {
-        let Some(mut image) = image_of(archive, &group, &mut skipped)? else { continue };
-        image.names = group.names;
-        image.labels = group.labels;
-        images.push(image);
+        images.extend(images_of(archive, &group, &mut skipped)?);
     }
     if !images.is_empty() {
         return Ok(images);
@@ -70,7 +54,7 @@ fn check_layout(archive: &Pass<'_>) -> Result<(), TransportError> {
     }
 }
 
-fn read_index(what: &str, bytes: &[u8]) -> Result<wire::Index, TransportError> {
+pub(super) fn read_index(what: &str, bytes: &[u8]) -> Result<wire::Index, TransportError> {
     let index: wire::Index =
         serde_json::from_slice(bytes).map_err(|source| TransportError::BadJson { what: what.to_owned(), source })?;
     if index.layers.is_some() || index.config.is_some() {
@@ -80,7 +64,7 @@ fn read_index(what: &str, bytes: &[u8]) -> Result<wire::Index, TransportError> {
     Ok(index)
 }
 
-fn check_media_type(what: &str, inside: &str, outside: &str) -> Result<(), TransportError> {
+pub(super) fn check_media_type(what: &str, inside: &str, outside: &str) -> Result<(), TransportError> {
     if inside.is_empty() || inside == outside {
         return Ok(());
     }
@@ -88,7 +72,7 @@ fn check_media_type(what: &str, inside: &str, outside: &str) -> Result<(), Trans
     Err(TransportError::Ambiguous { what: what.to_owned(), why })
 }
 
-fn member(descriptor: Descriptor, what: &str) -> Result<Member, TransportError> {
+pub(super) fn member(descriptor: Descriptor, what: &str) -> Result<Member, TransportError> {
     let digest = descriptor
         .digest
         .parse()
@@ -96,7 +80,7 @@ fn member(descriptor: Descriptor, what: &str) -> Result<Member, TransportError> 
     Ok(Member { digest, descriptor })
 }
 
-fn is_image_or_index(descriptor: &Descriptor) -> bool {
+pub(super) fn is_image_or_index(descriptor: &Descriptor) -> bool {
     // Attestations stand beside the image for a platform that no machine has.
     let attestation = descriptor.annotation(wire::ATTESTATION).is_some()
         || descriptor.platform.as_ref().is_some_and(|platform| platform.os == "unknown");
@@ -172,106 +156,16 @@ fn names_of(descriptor: &Descriptor) -> Result<(Option<Reference>, Option<String
     }
 }
 
-/// The image of a group for the wanted platform; `None` if the group holds only artifacts.
-fn image_of(
-    archive: &Pass<'_>,
-    group: &Group,
-    skipped: &mut Vec<String>,
-) -> Result<Option<SourceImage>, TransportError> {
-    let mut candidates = Vec::new();
-    let mut seen = HashSet::new();
-    for member in &group.members {
-        collect(archive, member, None, 0, &mut seen, &mut candidates)?;
-    }
-    let explicit = archive.options.platform.as_ref();
-    if let ([_], None) = (candidates.as_slice(), explicit) {
-        let Some(only) = candidates.pop() else { return Ok(None) };
-        return read_image(archive, only, skipped);
-    }
-
-    let host = Platform::host();
-    let wanted = explicit.unwrap_or(&host);
-    let mut best: Option<(u32, usize)> = None;
-    let mut available = Vec::new();
-    for (at, candidate) in candidates.iter_mut().enumerate() {
-        let Some(platform) = platform_of(archive, candidate, skipped)? else { continue };
-        available.push(platform.to_string());
-        if let Some(fit) = super::platform::fit(&platform, wanted)
-            && best.is_none_or(|(known, _)| fit < known)
-        {
-            best = Some((fit, at));
-        }
-    }
-    match best {
-        Some((_, at)) => read_image(archive, candidates.swap_remove(at), skipped),
-        None if available.is_empty() => Ok(None),
-        None => Err(TransportError::NoPlatform { wanted: wanted.to_string(), available }),
-    }
-}
-
-/// Lists the manifests that `member` leads to.
-fn collect(
-    archive: &Pass<'_>,
-    member: &Member,
-    outer: Option<&RawManifest>,
-    depth: usize,
-    seen: &mut HashSet<BlobDigest>,
-    candidates: &mut Vec<Candidate>,
-) -> Result<(), TransportError> {
-    // Indexes that list each other many times over would multiply.
-    if !seen.insert(member.digest) {
-        return Ok(());
-    }
-    if !media::is_index(&member.descriptor.media_type) {
-        let platform = member
-            .descriptor
-            .platform
-            .as_ref()
-            .map(|found| platform(&found.os, &found.architecture, found.variant.as_deref()));
-        candidates.push(Candidate { member: member.clone(), platform, index: outer.cloned() });
-        return Ok(());
-    }
-    if depth == DEPTH_MAX {
-        return Err(TransportError::TooDeep { digest: member.digest, max: DEPTH_MAX });
-    }
-    let what = format!("index {}", member.digest);
-    let bytes = archive.metadata_blob(&what, member.digest, member.descriptor.size)?;
-    let index = read_index(&what, &bytes)?;
-    check_media_type(&what, &index.media_type, &member.descriptor.media_type)?;
-    let raw = RawManifest { bytes, digest: member.digest, media_type: member.descriptor.media_type.clone() };
-    // The outermost index is the one that a name refers to.
-    let outer = outer.unwrap_or(&raw);
-    for descriptor in index.manifests.unwrap_or_default() {
-        if is_image_or_index(&descriptor) {
-            let inner = self::member(descriptor, &format!("a manifest in {what}"))?;
-            collect(archive, &inner, Some(outer), depth + 1, seen, candidates)?;
-        }
-    }
-    Ok(())
-}
-
-/// The platform by the descriptor or, where it is silent, by the config. `None` for an artifact.
-fn platform_of(
-    archive: &Pass<'_>,
-    candidate: &Candidate,
-    skipped: &mut Vec<String>,
-) -> Result<Option<Platform>, TransportError> {
-    match &candidate.platform {
-        Some(platform) => Ok(Some(platform.clone())),
-        None => Ok(read_config(archive, &candidate.member, skipped)?.map(|read| read.parsed.platform)),
-    }
-}
-
 /// A manifest with its config.
-struct ReadConfig {
+pub(super) struct ReadConfig {
     raw: RawManifest,
     manifest: wire::Manifest,
     config: Vec<u8>,
-    parsed: ParsedConfig,
+    pub(super) parsed: ParsedConfig,
 }
 
 /// Reads the manifest and the config that `member` leads to; `None` for an artifact.
-fn read_config(
+pub(super) fn read_config(
     archive: &Pass<'_>,
     member: &Member,
     skipped: &mut Vec<String>,
@@ -297,7 +191,8 @@ fn read_config(
     Ok(Some(ReadConfig { raw, manifest, config, parsed }))
 }
 
-fn read_image(
+/// The image that a manifest describes, without names; `None` for an artifact.
+pub(super) fn read_image(
     archive: &Pass<'_>,
     candidate: Candidate,
     skipped: &mut Vec<String>,
@@ -305,12 +200,7 @@ fn read_image(
     let Some(ReadConfig { raw, manifest, config, parsed }) = read_config(archive, &candidate.member, skipped)? else {
         return Ok(None);
     };
-    if let Some(wanted) = &archive.options.platform
-        && super::platform::fit(&parsed.platform, wanted).is_none()
-    {
-        let available = vec![parsed.platform.to_string()];
-        return Err(TransportError::NoPlatform { wanted: wanted.to_string(), available });
-    }
+    super::platform::expect(&parsed.platform, &archive.options.platforms)?;
     let id = ImageId::of(&config);
     let descriptors = manifest.layers.unwrap_or_default();
     parsed.expect_layers(id, descriptors.len())?;
@@ -320,6 +210,7 @@ fn read_image(
         let what = format!("layer {} of {count} of image {}", at + 1, id.short());
         check_layer(&what, &descriptor.media_type)?;
         let Member { digest, descriptor } = member(descriptor, &what)?;
+        check_foreign(archive, &what, digest, &descriptor)?;
         let found = archive.sized_blob(&what, digest, descriptor.size)?;
         let compression = super::compression(found).map_err(|source| io_error(format!("read {what}"), source))?;
         layers.push(SourceLayer {
@@ -336,6 +227,7 @@ fn read_image(
         labels: Vec::new(),
         manifest: Some(raw),
         index: candidate.index,
+        companions: Vec::new(),
         platform: parsed.platform,
         config,
         config_media_type: manifest.config.media_type,
@@ -353,4 +245,20 @@ fn check_layer(what: &str, media_type: &str) -> Result<(), TransportError> {
         true => Err(TransportError::EncryptedLayer { what, media_type }),
         false => Err(TransportError::UnsupportedLayer { what, media_type }),
     }
+}
+
+/// A layer that its publisher alone hands out may be missing, and says where it is.
+fn check_foreign(
+    archive: &Pass<'_>,
+    what: &str,
+    digest: BlobDigest,
+    descriptor: &Descriptor,
+) -> Result<(), TransportError> {
+    let urls = descriptor.urls.as_deref().unwrap_or_default();
+    if urls.is_empty() && !media::is_foreign(&descriptor.media_type) || archive.has(&blob_name(digest))? {
+        return Ok(());
+    }
+    let urls =
+        if urls.is_empty() { vec!["an address that the manifest does not tell".to_owned()] } else { urls.to_vec() };
+    Err(TransportError::ForeignLayer { what: what.to_owned(), urls })
 }

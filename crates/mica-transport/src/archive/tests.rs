@@ -9,13 +9,15 @@ use crate::Reference;
 use crate::testing::*;
 
 mod hostile;
+mod legacy;
+mod several;
 
 fn read(bytes: &[u8]) -> Result<Vec<SourceImage>, TransportError> {
     open_archive(file(bytes))?.images()
 }
 
 fn read_for(bytes: &[u8], platform: &str) -> Result<Vec<SourceImage>, TransportError> {
-    let options = OpenOptions { platform: Some(platform.parse().unwrap()), ..OpenOptions::default() };
+    let options = OpenOptions { platforms: Platforms::One(platform.parse().unwrap()), ..OpenOptions::default() };
     open_archive_with(file(bytes), options)?.images()
 }
 
@@ -327,8 +329,16 @@ fn a_layout_directory_is_a_source_too() {
         std::fs::write(dir.path().join(name_of(blob)), blob).unwrap();
     }
     let open = || open_layout_dir(dir.path(), OpenOptions::default());
-    assert!(matches!(open(), Err(TransportError::MissingBlob { name, .. }) if name == "oci-layout"));
+    let looks = |like| move |error: TransportError| matches!(error, TransportError::NotAnArchive { looks_like } if looks_like == like);
+    assert!(open().is_err_and(looks(LooksLike::Directory)));
+    for name in ["version", "manifest.json"] {
+        std::fs::write(dir.path().join(name), "Directory Transport Version: 1.1\n").unwrap();
+    }
+    assert!(open().is_err_and(looks(LooksLike::SkopeoDir)));
     std::fs::write(dir.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    assert!(matches!(open(), Err(TransportError::MissingBlob { name, .. }) if name == "index.json"));
+    std::fs::remove_file(dir.path().join("version")).unwrap();
+    std::fs::remove_file(dir.path().join("manifest.json")).unwrap();
     let index = json!({"schemaVersion": 2, "manifests": [descriptor(MANIFEST, &manifest)]});
     std::fs::write(dir.path().join("index.json"), index.to_string()).unwrap();
     let source = open().unwrap();

@@ -10,7 +10,7 @@ use mica_core::{DiffId, ImageId};
 use super::output::Output;
 use super::{ImageSink, LayerForm, SinkImage, SinkLayer};
 use crate::wire::{DockerItem, media};
-use crate::{TransportError, Verified};
+use crate::{Companion, TransportError, Verified};
 
 /// Writes a Docker archive. The same images in the same order give the same bytes.
 pub struct DockerArchiveWriter<'a> {
@@ -49,6 +49,10 @@ impl ImageSink for DockerArchiveWriter<'_> {
         let mut body = Verified::new(body, what.as_str(), layer.digest, layer.size);
         self.out.body(&layer_name(layer.diff_id), layer.size, &mut body, &what)?;
         self.written.insert(layer.diff_id);
+        Ok(())
+    }
+
+    fn put_companion(&mut self, _: &Companion, _: &mut dyn Read) -> Result<(), TransportError> {
         Ok(())
     }
 

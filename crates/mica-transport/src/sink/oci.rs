@@ -1,28 +1,52 @@
-//! An OCI archive as it is written: `oci-layout`, blobs in the order they come, `index.json` last.
+//! An OCI layout as it is written, wherever it goes: blobs in the order they come, `index.json` last.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use mica_core::BlobDigest;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::output::Output;
 use super::{ImageSink, LayerForm, SinkImage, SinkLayer};
 use crate::config::ParsedConfig;
+use crate::source::Companion;
 use crate::wire::{self, media};
 use crate::{RawManifest, TransportError, Verified};
 
-/// Writes an OCI archive. The same images in the same order give the same bytes.
-pub struct OciArchiveWriter<'a> {
-    out: Output<'a>,
+/// Where the parts of a layout go.
+pub trait Place {
+    /// Whether a blob is there already, from before.
+    fn has(&self, digest: BlobDigest, size: u64) -> bool;
+
+    /// Puts one blob, whose size and digest are proved while it is read.
+    ///
+    /// # Errors
+    /// Of the reader or of the place.
+    fn put(&mut self, digest: BlobDigest, size: u64, body: &mut dyn Read, what: &str) -> Result<(), TransportError>;
+
+    /// Puts descriptors into `index.json`, and ends.
+    ///
+    /// # Errors
+    /// Of the place.
+    fn finish(&mut self, items: Vec<Value>) -> Result<(), TransportError>;
+}
+
+/// Writes an OCI layout into a tar. The same images in the same order give the same bytes.
+pub type OciArchiveWriter<'a> = OciWriter<InTar<'a>>;
+
+/// Writes an OCI layout to a place.
+#[derive(Debug)]
+pub struct OciWriter<P> {
+    place: P,
     written: HashSet<BlobDigest>,
-    index: Vec<IndexItem>,
+    index: Vec<Value>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct IndexItem {
-    media_type: String,
+struct IndexItem<'a> {
+    media_type: &'a str,
     digest: BlobDigest,
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,7 +55,7 @@ struct IndexItem {
     annotations: Option<Annotations>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct ItemPlatform {
     architecture: String,
     os: String,
@@ -48,98 +72,142 @@ struct Annotations {
     oci: String,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Index<'a> {
-    schema_version: u8,
-    media_type: &'static str,
-    manifests: &'a [IndexItem],
+/// The file that says that a directory, or a tar, is a layout.
+pub(super) const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// An `index.json` of these descriptors.
+pub(super) fn index_of(items: &[Value]) -> Value {
+    json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": items})
 }
 
-impl<'a> OciArchiveWriter<'a> {
+impl<P: Place> OciWriter<P> {
+    pub(super) fn at(place: P) -> Self {
+        Self { place, written: HashSet::new(), index: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn place(&self) -> &P {
+        &self.place
+    }
+
+    fn put_blob(
+        &mut self,
+        digest: BlobDigest,
+        size: u64,
+        body: &mut dyn Read,
+        what: &str,
+    ) -> Result<(), TransportError> {
+        if !self.written.contains(&digest) && !self.place.has(digest, size) {
+            self.place.put(digest, size, &mut Verified::new(body, what, digest, size), what)?;
+        }
+        self.written.insert(digest);
+        Ok(())
+    }
+
+    fn put_document(&mut self, mut bytes: &[u8], what: &str) -> Result<(), TransportError> {
+        self.put_blob(BlobDigest::of(bytes), bytes.len() as u64, &mut bytes, what)
+    }
+}
+
+impl<P: Place> ImageSink for OciWriter<P> {
+    fn layers(&self) -> LayerForm {
+        LayerForm::Any
+    }
+
+    fn has_layer(&self, layer: &SinkLayer) -> bool {
+        self.written.contains(&layer.digest) || self.place.has(layer.digest, layer.size)
+    }
+
+    fn put_layer(&mut self, layer: &SinkLayer, body: &mut dyn Read) -> Result<(), TransportError> {
+        self.put_blob(layer.digest, layer.size, body, &format!("layer {}", layer.digest))
+    }
+
+    fn put_companion(&mut self, companion: &Companion, body: &mut dyn Read) -> Result<(), TransportError> {
+        self.put_blob(companion.digest, companion.size, body, &companion.what)
+    }
+
+    fn put_image(&mut self, image: &SinkImage<'_>) -> Result<(), TransportError> {
+        image.check(|layer| self.has_layer(layer))?;
+        check_manifest(image)?;
+        let id = image.id();
+        self.put_document(image.config, &format!("config of image {id}"))?;
+        self.put_document(&image.manifest.bytes, &format!("manifest of image {id}"))?;
+        let platform = match image.index {
+            Some(index) => {
+                self.put_document(&index.bytes, &format!("index {}", index.digest))?;
+                None
+            }
+            None => {
+                let platform = ParsedConfig::read("config", image.config)?.platform;
+                Some(ItemPlatform { architecture: platform.architecture, os: platform.os, variant: platform.variant })
+            }
+        };
+        let RawManifest { bytes, digest, media_type } = image.index.unwrap_or(image.manifest);
+        let names = image.names.iter().map(|name| Some(name.to_string()));
+        let nameless = image.names.is_empty().then_some(None);
+        for name in names.chain(nameless) {
+            let item = IndexItem {
+                media_type,
+                digest: *digest,
+                size: bytes.len() as u64,
+                platform: platform.clone(),
+                annotations: name.map(|name| Annotations { containerd: name.clone(), oci: name }),
+            };
+            let item = serde_json::to_value(item).map_err(bad_index)?;
+            // The images of an index have its names in common.
+            if !self.index.contains(&item) {
+                self.index.push(item);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), TransportError> {
+        self.place.finish(std::mem::take(&mut self.index))
+    }
+}
+
+pub(super) fn bad_index(source: serde_json::Error) -> TransportError {
+    TransportError::BadJson { what: "index.json".to_owned(), source }
+}
+
+/// A layout in a tar.
+pub struct InTar<'a> {
+    out: Output<'a>,
+}
+
+impl<'a> OciWriter<InTar<'a>> {
     /// Begins an archive on `out`.
     ///
     /// # Errors
     /// The output's.
     pub fn new(out: &'a mut dyn Write) -> Result<Self, TransportError> {
         let mut out = Output::new(out);
-        out.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        out.file("oci-layout", LAYOUT_FILE)?;
         out.dir("blobs")?;
         out.dir("blobs/sha256")?;
-        Ok(Self { out, written: HashSet::new(), index: Vec::new() })
-    }
-
-    fn put_document(&mut self, digest: BlobDigest, bytes: &[u8]) -> Result<(), TransportError> {
-        if self.written.insert(digest) {
-            self.out.file(&blob_name(digest), bytes)?;
-        }
-        Ok(())
+        Ok(Self::at(InTar { out }))
     }
 }
 
-impl ImageSink for OciArchiveWriter<'_> {
-    fn layers(&self) -> LayerForm {
-        LayerForm::Any
+impl Place for InTar<'_> {
+    fn has(&self, _: BlobDigest, _: u64) -> bool {
+        false
     }
 
-    fn has_layer(&self, layer: &SinkLayer) -> bool {
-        self.written.contains(&layer.digest)
+    fn put(&mut self, digest: BlobDigest, size: u64, body: &mut dyn Read, what: &str) -> Result<(), TransportError> {
+        self.out.body(&blob_name(digest), size, body, what)
     }
 
-    fn put_layer(&mut self, layer: &SinkLayer, body: &mut dyn Read) -> Result<(), TransportError> {
-        if self.has_layer(layer) {
-            return Ok(());
-        }
-        let what = format!("layer {}", layer.digest);
-        let mut body = Verified::new(body, what.as_str(), layer.digest, layer.size);
-        self.out.body(&blob_name(layer.digest), layer.size, &mut body, &what)?;
-        self.written.insert(layer.digest);
-        Ok(())
-    }
-
-    fn put_image(&mut self, image: &SinkImage<'_>) -> Result<(), TransportError> {
-        image.check(|layer| self.has_layer(layer))?;
-        check_manifest(image)?;
-        self.put_document(BlobDigest::of(image.config), image.config)?;
-        self.put_document(image.manifest.digest, &image.manifest.bytes)?;
-        if let Some(index) = image.index {
-            self.put_document(index.digest, &index.bytes)?;
-        }
-
-        let platform = match image.index {
-            Some(_) => None,
-            None => {
-                let platform = ParsedConfig::read("config", image.config)?.platform;
-                Some((platform.architecture, platform.os, platform.variant))
-            }
-        };
-        let RawManifest { bytes, digest, media_type } = image.index.unwrap_or(image.manifest);
-        let item = |name: Option<String>| IndexItem {
-            media_type: media_type.clone(),
-            digest: *digest,
-            size: bytes.len() as u64,
-            platform: platform.clone().map(|(architecture, os, variant)| ItemPlatform { architecture, os, variant }),
-            annotations: name.map(|name| Annotations { containerd: name.clone(), oci: name }),
-        };
-        if image.names.is_empty() {
-            self.index.push(item(None));
-        }
-        self.index.extend(image.names.iter().map(|name| item(Some(name.to_string()))));
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), TransportError> {
-        let index = Index { schema_version: 2, media_type: media::OCI_INDEX, manifests: &self.index };
-        let bytes = serde_json::to_vec(&index)
-            .map_err(|source| TransportError::BadJson { what: "index.json".to_owned(), source })?;
-        self.out.file("index.json", &bytes)?;
+    fn finish(&mut self, items: Vec<Value>) -> Result<(), TransportError> {
+        self.out.file("index.json", &serde_json::to_vec(&index_of(&items)).map_err(bad_index)?)?;
         self.out.finish()
     }
 }
 
-impl std::fmt::Debug for OciArchiveWriter<'_> {
+impl std::fmt::Debug for InTar<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OciArchiveWriter").field("written", &self.written).finish_non_exhaustive()
+        f.debug_struct("InTar").finish_non_exhaustive()
     }
 }
 
@@ -157,6 +225,6 @@ fn check_manifest(image: &SinkImage<'_>) -> Result<(), TransportError> {
     }
 }
 
-fn blob_name(digest: BlobDigest) -> String {
+pub(super) fn blob_name(digest: BlobDigest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }

@@ -150,7 +150,8 @@ fn a_kept_index_is_what_the_name_refers_to() {
         .unwrap();
         to.finish().unwrap();
     });
-    let options = crate::OpenOptions { platform: Some("linux/amd64".parse().unwrap()), ..Default::default() };
+    let options =
+        crate::OpenOptions { platforms: crate::Platforms::One("linux/amd64".parse().unwrap()), ..Default::default() };
     let image = crate::open_archive_with(file(&bytes), options).unwrap().images().unwrap().remove(0);
     assert_eq!(image.index, Some(index));
     assert_eq!(image.manifest, Some(manifest));
@@ -288,6 +289,9 @@ impl ImageSink for Recording {
         let mut bytes = Vec::new();
         body.read_to_end(&mut bytes).unwrap();
         self.layers.push((layer.clone(), bytes));
+        Ok(())
+    }
+    fn put_companion(&mut self, _: &Companion, _: &mut dyn Read) -> Result<(), TransportError> {
         Ok(())
     }
     fn put_image(&mut self, image: &SinkImage<'_>) -> Result<(), TransportError> {

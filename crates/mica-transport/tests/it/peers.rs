@@ -10,8 +10,8 @@ use mica_core::{DiffId, ImageId};
 use mica_layer::Compression;
 use mica_testkit::{Scratch, needs};
 use mica_transport::{
-    DockerArchiveWriter, ImageSource, OciArchiveWriter, OpenOptions, RawManifest, Reference, SinkImage, SinkLayer,
-    SourceImage, copy, open_archive, open_archive_with, open_layout_dir, spool, synthesize_manifest,
+    DockerArchiveWriter, ImageSource, OciArchiveWriter, OpenOptions, Platforms, RawManifest, Reference, SinkImage,
+    SinkLayer, SourceImage, copy, open_archive, open_archive_with, open_layout_dir, spool, synthesize_manifest,
 };
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ fn archives_compressed_by_other_programs_are_spooled() {
     run("zstd", ["-q", "-k", path.to_str().unwrap()]);
     for compressed in ["a.tar.gz", "a.tar.zst"] {
         let mut spooled = tempfile::tempfile().unwrap();
-        spool(File::open(scratch.path().join(compressed)).unwrap(), &mut spooled).unwrap();
+        spool(File::open(scratch.path().join(compressed)).unwrap(), &mut spooled, u64::MAX).unwrap();
         assert_eq!(only(&*open_archive(spooled).unwrap()), image, "{compressed}");
     }
 }
@@ -312,7 +312,7 @@ fn skopeo_reads_a_kept_index_of_which_one_platform_is_there() {
     let to = scratch.make("copy");
     skopeo(&["--override-arch=amd64", "copy", "-q", &from, &at("dir", &to, "")]);
     assert_eq!(fs::read(to.join("manifest.json")).unwrap(), manifest.bytes);
-    let options = OpenOptions { platform: Some("linux/amd64".parse().unwrap()), ..OpenOptions::default() };
+    let options = OpenOptions { platforms: Platforms::One("linux/amd64".parse().unwrap()), ..OpenOptions::default() };
     let read = only(&*open_archive_with(File::open(&path).unwrap(), options).unwrap());
     assert_eq!((read.index, read.manifest), (Some(index), Some(manifest)));
 }

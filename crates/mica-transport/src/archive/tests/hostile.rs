@@ -264,7 +264,7 @@ fn a_compressed_archive_is_spooled_first() {
             assert!(matches!(open_archive(file(&stored)), Err(TransportError::Compressed { .. })));
         }
         let mut into = Vec::new();
-        assert_eq!(spool(stored.as_slice(), &mut into).unwrap(), plain.len() as u64);
+        assert_eq!(spool(stored.as_slice(), &mut into, u64::MAX).unwrap(), plain.len() as u64);
         assert_eq!(into, plain);
     }
 }
@@ -272,7 +272,7 @@ fn a_compressed_archive_is_spooled_first() {
 #[test]
 fn what_cannot_become_an_archive_is_not_spooled() {
     let mut into = Vec::new();
-    let refused = |bytes: &[u8], into: &mut Vec<u8>| spool(bytes, into).unwrap_err();
+    let refused = |bytes: &[u8], into: &mut Vec<u8>| spool(bytes, into, u64::MAX).unwrap_err();
     assert!(matches!(refused(b"", &mut into), TransportError::NotAnArchive { looks_like: LooksLike::Empty }));
     assert!(matches!(refused(&gzip(b"hello"), &mut into), TransportError::NotAnArchive { .. }));
     let twice = gzip(&gzip(&three_layers()));
@@ -283,10 +283,10 @@ fn what_cannot_become_an_archive_is_not_spooled() {
     assert!(into.is_empty());
     let whole = gzip(&three_layers());
     for bad in [whole[..whole.len() - 9].to_vec(), [whole.as_slice(), b"more"].concat()] {
-        let error = spool(bad.as_slice(), &mut into).unwrap_err();
+        let error = spool(bad.as_slice(), &mut into, u64::MAX).unwrap_err();
         assert!(error.is_corrupt(), "{error:?}");
     }
-    let full = spool(whole.as_slice(), &mut &mut [0u8; 100][..]).unwrap_err();
+    let full = spool(whole.as_slice(), &mut &mut [0u8; 100][..], u64::MAX).unwrap_err();
     assert!(!full.is_corrupt(), "{full:?}");
 }
 
