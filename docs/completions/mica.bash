@@ -958,7 +958,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__image__subcmd__load)
-            opts="-i -q -h --input --platform --quiet --root --run-root --help"
+            opts="-i -q -h --input --platform --all-platforms --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1040,7 +1040,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__image__subcmd__save)
-            opts="-o -q -h --output --format --quiet --root --run-root --help"
+            opts="-o -q -h --output --format --platform --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1055,7 +1055,11 @@ _mica() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "docker-archive oci-archive" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "docker-archive oci-archive oci-dir" -- "${cur}"))
+                    return 0
+                    ;;
+                --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -1224,7 +1228,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__load)
-            opts="-i -q -h --input --platform --quiet --root --run-root --help"
+            opts="-i -q -h --input --platform --all-platforms --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1416,7 +1420,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__save)
-            opts="-o -q -h --output --format --quiet --root --run-root --help"
+            opts="-o -q -h --output --format --platform --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1431,7 +1435,11 @@ _mica() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "docker-archive oci-archive" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "docker-archive oci-archive oci-dir" -- "${cur}"))
+                    return 0
+                    ;;
+                --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --root)

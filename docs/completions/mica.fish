@@ -42,8 +42,8 @@ complete -c mica -n "__fish_mica_needs_command" -f -a "mount" -d 'Mount a contai
 complete -c mica -n "__fish_mica_needs_command" -f -a "umount" -d 'Unmount what `mica mount` mounted'
 complete -c mica -n "__fish_mica_needs_command" -f -a "unshare" -d 'Run a command, or a shell, in a user namespace where you are root of your own files'
 complete -c mica -n "__fish_mica_needs_command" -f -a "images" -d 'List images'
-complete -c mica -n "__fish_mica_needs_command" -f -a "load" -d 'Bring in the images of an archive: `docker save`\'s, `podman save`\'s, `skopeo`\'s, or an OCI archive'
-complete -c mica -n "__fish_mica_needs_command" -f -a "save" -d 'Write images into an archive for other tools'
+complete -c mica -n "__fish_mica_needs_command" -f -a "load" -d 'Bring in the images of an archive or of an OCI layout: `docker save`\'s, `podman save`\'s, `skopeo`\'s, `umoci`\'s, `ctr`\'s'
+complete -c mica -n "__fish_mica_needs_command" -f -a "save" -d 'Write images into an archive or a directory for other tools'
 complete -c mica -n "__fish_mica_needs_command" -f -a "import" -d 'Make an image of one layer from a tar or a directory, and print its ID'
 complete -c mica -n "__fish_mica_needs_command" -f -a "tag" -d 'Give an image one more name'
 complete -c mica -n "__fish_mica_needs_command" -f -a "rmi" -d 'Remove names, and images that have none left'
@@ -149,15 +149,18 @@ complete -c mica -n "__fish_mica_using_subcommand images" -s q -l quiet -d 'Prin
 complete -c mica -n "__fish_mica_using_subcommand images" -l no-trunc -d 'Do not shorten IDs and long texts'
 complete -c mica -n "__fish_mica_using_subcommand images" -l digests -d 'Show manifest digests'
 complete -c mica -n "__fish_mica_using_subcommand images" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand load" -s i -l input -d 'Read this file instead of standard input' -r -F
-complete -c mica -n "__fish_mica_using_subcommand load" -l platform -d 'Of an image for several platforms, take the one for this' -r
+complete -c mica -n "__fish_mica_using_subcommand load" -s i -l input -d 'Read this archive, or this directory with an OCI layout, instead of standard input' -r -F
+complete -c mica -n "__fish_mica_using_subcommand load" -l platform -d 'Of an image for several platforms, take the one for this; otherwise the one for this machine is taken' -r
 complete -c mica -n "__fish_mica_using_subcommand load" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand load" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand load" -l all-platforms -d 'Of an image for several platforms, take all that are there, and what stands beside them'
 complete -c mica -n "__fish_mica_using_subcommand load" -s q -l quiet -d 'Print the IDs only, and no progress'
 complete -c mica -n "__fish_mica_using_subcommand load" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mica -n "__fish_mica_using_subcommand save" -s o -l output -d 'Write to this file instead of standard output' -r -F
-complete -c mica -n "__fish_mica_using_subcommand save" -l format -d 'The form of the archive' -r -f -a "docker-archive\t'What docker, podman and skopeo load: a config and plain layers'
-oci-archive\t'The OCI image layout in a tar: keeps manifests and digests'"
+complete -c mica -n "__fish_mica_using_subcommand save" -s o -l output -d 'Write to this file, or directory, instead of standard output' -r -F
+complete -c mica -n "__fish_mica_using_subcommand save" -l format -d 'The form' -r -f -a "docker-archive\t'What docker, podman and skopeo load: a config and plain layers; no manifest, and one platform for a name'
+oci-archive\t'The OCI image layout in a tar: keeps manifests, indexes and digests'
+oci-dir\t'The OCI image layout in a directory: a new one, or one that is added to'"
+complete -c mica -n "__fish_mica_using_subcommand save" -l platform -d 'Of an image for several platforms, write only the one for this, without the index' -r
 complete -c mica -n "__fish_mica_using_subcommand save" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand save" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand save" -s q -l quiet -d 'No progress'
@@ -198,8 +201,8 @@ complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_sub
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "ls" -d 'List images'
-complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "load" -d 'Bring in the images of an archive: `docker save`\'s, `podman save`\'s, `skopeo`\'s, or an OCI archive'
-complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "save" -d 'Write images into an archive for other tools'
+complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "load" -d 'Bring in the images of an archive or of an OCI layout: `docker save`\'s, `podman save`\'s, `skopeo`\'s, `umoci`\'s, `ctr`\'s'
+complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "save" -d 'Write images into an archive or a directory for other tools'
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "import" -d 'Make an image of one layer from a tar or a directory, and print its ID'
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "tag" -d 'Give an image one more name'
 complete -c mica -n "__fish_mica_using_subcommand image; and not __fish_seen_subcommand_from ls load save import tag rm history inspect" -f -a "rm" -d 'Remove names, and images that have none left'
@@ -212,15 +215,18 @@ complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcomm
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-trunc -d 'Do not shorten IDs and long texts'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -l digests -d 'Show manifest digests'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -s i -l input -d 'Read this file instead of standard input' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l platform -d 'Of an image for several platforms, take the one for this' -r
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -s i -l input -d 'Read this archive, or this directory with an OCI layout, instead of standard input' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l platform -d 'Of an image for several platforms, take the one for this; otherwise the one for this machine is taken' -r
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -l all-platforms -d 'Of an image for several platforms, take all that are there, and what stands beside them'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -s q -l quiet -d 'Print the IDs only, and no progress'
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from load" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -s o -l output -d 'Write to this file instead of standard output' -r -F
-complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l format -d 'The form of the archive' -r -f -a "docker-archive\t'What docker, podman and skopeo load: a config and plain layers'
-oci-archive\t'The OCI image layout in a tar: keeps manifests and digests'"
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -s o -l output -d 'Write to this file, or directory, instead of standard output' -r -F
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l format -d 'The form' -r -f -a "docker-archive\t'What docker, podman and skopeo load: a config and plain layers; no manifest, and one platform for a name'
+oci-archive\t'The OCI image layout in a tar: keeps manifests, indexes and digests'
+oci-dir\t'The OCI image layout in a directory: a new one, or one that is added to'"
+complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l platform -d 'Of an image for several platforms, write only the one for this, without the index' -r
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand image; and __fish_seen_subcommand_from save" -s q -l quiet -d 'No progress'

@@ -1,15 +1,14 @@
 //! What a user means by a word: an image by name or by the beginning of its ID.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mica_core::image::Platform;
 use mica_core::{BlobDigest, ImageId};
-use mica_store::{ImageRecord, NameRecord};
+use mica_store::{Descriptor, ImageRecord, NameRecord};
 use mica_transport::{Reference, ReferenceError};
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::manifest::{Index, Manifest};
 
 /// An image and the name by which it was found, where it was by name.
 #[derive(Debug, Clone)]
@@ -37,53 +36,36 @@ impl Engine {
     }
 
     fn image_by_name(&self, reference: &Reference) -> Result<Option<ImageRecord>> {
-        let named = self.store.name(&reference.to_string())?;
-        let Some(digest) = named.map(|named| named.target.digest).or_else(|| reference.digest().copied()) else {
-            return Ok(None);
-        };
-        if reference.digest().is_some_and(|pinned| *pinned != digest) {
+        let named = self.store.name(&reference.to_string())?.map(|named| named.target);
+        let pinned = || reference.digest().map(|digest| Descriptor::new(String::new(), *digest, 0));
+        let Some(target) = named.or_else(pinned) else { return Ok(None) };
+        if reference.digest().is_some_and(|pinned| *pinned != target.digest) {
             return Ok(None);
         }
-        self.image_described_by(&digest)
+        self.image_described_by(&target)
     }
 
     /// The image that a manifest describes, or of an index the one that serves this machine, or else the first that is here.
-    fn image_described_by(&self, target: &BlobDigest) -> Result<Option<ImageRecord>> {
-        let Some(bytes) = self.store.blob_bytes(target)? else { return Ok(None) };
-        if let Ok(index) = serde_json::from_slice::<Index>(&bytes) {
-            let mut here = Vec::new();
-            for item in &index.manifests {
-                if let Some(bytes) = self.store.blob_bytes(&item.digest)? {
-                    here.extend(self.image_of_manifest(&bytes)?);
-                }
-            }
-            let host = Platform::host();
-            let best = here.iter().position(|image| image.platform.serves(&host)).unwrap_or(0);
-            return Ok(here.into_iter().nth(best));
-        }
-        self.image_of_manifest(&bytes)
+    fn image_described_by(&self, target: &Descriptor) -> Result<Option<ImageRecord>> {
+        let here = self.store.images_of(target)?;
+        let host = Platform::host();
+        let best = here.iter().position(|image| image.platform.serves(&host)).unwrap_or(0);
+        Ok(here.into_iter().nth(best))
     }
 
-    fn image_of_manifest(&self, bytes: &[u8]) -> Result<Option<ImageRecord>> {
-        match serde_json::from_slice::<Manifest>(bytes) {
-            Ok(manifest) => Ok(self.store.image(&ImageId::from_sha256(*manifest.config.digest.as_bytes()))?),
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// The names of each image, sorted.
+    /// The names of each image, sorted. A name of an index is one of each of its images.
     pub(crate) fn names_by_image(&self) -> Result<BTreeMap<ImageId, Vec<NameRecord>>> {
         // All records are read once: a thousand names must not mean a thousand manifests.
         let by_manifest: BTreeMap<BlobDigest, ImageId> =
             self.store.images()?.into_iter().map(|image| (image.manifest.digest, image.id)).collect();
         let mut names: BTreeMap<ImageId, Vec<NameRecord>> = BTreeMap::new();
         for name in self.store.names()? {
-            let image = match by_manifest.get(&name.target.digest) {
-                Some(image) => Some(*image),
-                None => self.image_described_by(&name.target.digest)?.map(|image| image.id),
+            let images: BTreeSet<ImageId> = match by_manifest.get(&name.target.digest) {
+                Some(image) => [*image].into(),
+                None => self.store.images_of(&name.target)?.into_iter().map(|image| image.id).collect(),
             };
-            if let Some(image) = image {
-                names.entry(image).or_default().push(name);
+            for image in images {
+                names.entry(image).or_default().push(name.clone());
             }
         }
         names.values_mut().for_each(|names| names.sort_by(|a, b| a.reference.cmp(&b.reference)));

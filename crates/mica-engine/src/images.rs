@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use mica_core::image::Platform;
 use mica_core::{BlobDigest, DiffId, ImageId};
-use mica_store::{ImageRecord, OnUse};
+use mica_store::{ImageRecord, NameRecord, OnUse};
 use mica_transport::Reference;
 
 use crate::engine::Engine;
@@ -121,40 +121,57 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes a name, and the image with its last one. By ID, an image with several names is removed only by `force`.
+    /// Removes a name, and the images with their last one: a name of an index is one of each of its images. By ID, an image
+    /// with several names is removed only by `force`, and a name that it shares with others stays theirs.
     ///
     /// # Errors
     /// No such image; one that a container uses, or that has several names.
     pub fn remove_image(&self, word: &str, force: bool) -> Result<Vec<Removed>> {
         let found = self.find_image(word)?;
+        let names = self.names_by_image()?;
+        let owned = |id: &ImageId| -> Vec<Reference> {
+            let names = names.get(id).map(Vec::as_slice).unwrap_or_default();
+            names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).collect()
+        };
+        let shared = |name: &Reference, but: &ImageId| {
+            let called = |names: &[NameRecord]| names.iter().any(|known| known.reference == name.to_string());
+            names.iter().any(|(id, names)| id != but && called(names))
+        };
         let id = found.image.id;
-        let names = self.names_by_image()?.remove(&id).unwrap_or_default();
-        let mut going: Vec<Reference> =
-            names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).collect();
-        let by_name = found.name.filter(|name| going.contains(name));
-        let mut removed = Vec::new();
-        if let Some(name) = by_name.filter(|_| going.len() > 1) {
-            self.store.remove_name(&name.to_string(), None)?;
-            return Ok(vec![Removed::Untagged(name)]);
-        }
-        if going.len() > 1 && !force {
-            let list: Vec<String> = going.iter().map(Reference::familiar).collect();
-            return Err(Error::new(
-                Kind::Conflict,
-                format!("image {} has several names: {}", id.short(), list.join(", ")),
-            )
-            .hinted("remove them one at a time, or all with --force"));
+        let mut going_names = Vec::new();
+        let mut going = Vec::new();
+        match found.name.filter(|name| owned(&id).contains(name)) {
+            Some(name) => {
+                going.extend(names.keys().filter(|id| owned(id) == [name.clone()]));
+                going_names.push(name);
+            }
+            None => {
+                let own = owned(&id);
+                if own.len() > 1 && !force {
+                    let list: Vec<String> = own.iter().map(Reference::familiar).collect();
+                    return Err(Error::new(
+                        Kind::Conflict,
+                        format!("image {} has several names: {}", id.short(), list.join(", ")),
+                    )
+                    .hinted("remove them one at a time, or all with --force"));
+                }
+                going_names.extend(own.into_iter().filter(|name| !shared(name, &id)));
+                going.push(id);
+            }
         }
         if !force {
-            self.refuse_used(&id)?;
+            going.iter().try_for_each(|id| self.refuse_used(id))?;
         }
-        // The record last: a crash leaves an image without a name, and never a name without an image.
-        for name in going.drain(..) {
+        // Records last: a crash leaves an image without a name, and never a name without an image.
+        let mut removed = Vec::new();
+        for name in going_names {
             self.store.remove_name(&name.to_string(), None)?;
             removed.push(Removed::Untagged(name));
         }
-        self.store.remove_image(&id, if force { OnUse::Remove } else { OnUse::Refuse })?;
-        removed.push(Removed::Deleted(id));
+        for id in going {
+            self.store.remove_image(&id, if force { OnUse::Remove } else { OnUse::Refuse })?;
+            removed.push(Removed::Deleted(id));
+        }
         Ok(removed)
     }
 

@@ -5,35 +5,45 @@
 //!                       (compressed layers)    side by side, one thread a layer
 //! ```
 //!
-//! Compressed layers are kept as they came, so that what is saved or pushed again has the same digests.
+//! Compressed layers are kept as they came, so that what is saved or pushed again has the same digests. So is the index that an
+//! image was chosen from, however few of its platforms come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mica_core::image::Platform;
-use mica_core::{DiffId, ImageId};
+use mica_core::{BlobDigest, DiffId, ImageId};
 use mica_layer::Compression;
 use mica_store::{Descriptor, ImageRecord, LayerBatch, Lease, Tee};
 use mica_sys::{Dir, File as DiskFile};
 use mica_transport::{
-    ArchiveForm, ImageSource, OpenOptions, RawManifest, Reference, SNIFF_LEN, SinkLayer, SourceImage, SourceLayer,
-    sniff, synthesize_manifest,
+    ArchiveForm, BlobRef, ImageSource, OpenOptions, Platforms, RawManifest, Reference, SNIFF_LEN, SinkLayer,
+    SourceImage, SourceLayer, sniff, synthesize_manifest,
 };
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::progress::{Counted, Outcome, Progress, Task};
 
+/// Where images are loaded from.
+#[derive(Debug)]
+pub enum LoadFrom {
+    /// An archive: a file or a pipe, compressed or not.
+    Archive(File),
+    /// An OCI layout in a directory.
+    Layout(PathBuf),
+}
+
 /// What to load.
 #[derive(Debug)]
 pub struct Load {
-    /// The archive: a file or a pipe, compressed or not.
-    pub input: File,
-    /// Of an image for several platforms, the one to take; this machine's unless given.
-    pub platform: Option<Platform>,
+    /// Where the images are.
+    pub from: LoadFrom,
+    /// Of an image for several platforms, which to take.
+    pub platforms: Platforms,
     /// How many layers are unpacked at a time.
     pub threads: usize,
 }
@@ -56,15 +66,16 @@ impl Engine {
     /// Whatever is wrong with the archive; the store is as it was then.
     pub fn load(&self, load: Load, progress: &dyn Progress) -> Result<Vec<Loaded>> {
         let lease = self.store.lease()?;
-        let file = self.readable(load.input, &lease, progress)?;
-        let options = OpenOptions { platform: load.platform, ..OpenOptions::default() };
-        let source = mica_transport::open_archive_with(file, options)?;
+        let options = OpenOptions { platforms: load.platforms, ..OpenOptions::default() };
+        let source = match load.from {
+            LoadFrom::Archive(input) => {
+                mica_transport::open_archive_with(self.readable(input, &lease, progress)?, options)?
+            }
+            LoadFrom::Layout(path) => mica_transport::open_layout_dir(&path, options)?,
+        };
         let images = source.images()?;
         self.take_in(&*source, &images, &lease, load.threads, progress)?;
-        let mut loaded = Vec::with_capacity(images.len());
-        for image in &images {
-            loaded.push(self.record(image, &lease)?);
-        }
+        let loaded = self.record_all(&images, &lease)?;
         lease.finish();
         Ok(loaded)
     }
@@ -74,8 +85,7 @@ impl Engine {
         let reading = |error| Error::because(Kind::System, "read the archive", error);
         let metadata = input.metadata().map_err(reading)?;
         if metadata.is_dir() {
-            return Err(Error::new(Kind::Usage, "the archive is a directory")
-                .hinted("`mica import DIR` makes an image of a root file system"));
+            return Err(Error::new(Kind::Usage, "the archive is a directory").hinted("name an OCI layout with -i DIR"));
         }
         if metadata.is_file() {
             let mut prefix = Vec::new();
@@ -89,7 +99,8 @@ impl Engine {
         let total = metadata.is_file().then_some(metadata.len());
         let id = progress.begin(&Task { what: "archive".to_owned(), total });
         let mut spool = spool_file(lease.staging()?)?;
-        let read = mica_transport::spool(Counted { inner: input, progress, id }, &mut spool);
+        let max = self.limits.content_bytes;
+        let read = mica_transport::spool(Counted { inner: input, progress, id }, &mut spool, max);
         progress.finish(id, if read.is_ok() { Outcome::Done } else { Outcome::Failed });
         read?;
         spool.flush().map_err(reading)?;
@@ -109,10 +120,13 @@ impl Engine {
             images.iter().flat_map(|image| &image.layers).map(|layer| (layer.diff_id, layer)).collect();
         let wanted: Vec<DiffId> = layers.keys().copied().collect();
         let batch = self.store.stage_layers(lease, &wanted)?;
+        let mut indexes = BTreeSet::new();
         for image in images {
             batch.put_blob(&image.config)?;
-            batch.put_blob(&manifest_of(image).bytes)?;
-            if let Some(index) = &image.index {
+            if let Some(manifest) = given_manifest(image) {
+                batch.put_blob(&manifest.bytes)?;
+            }
+            if let Some(index) = image.index.as_ref().filter(|index| indexes.insert(index.digest)) {
                 batch.put_blob(&index.bytes)?;
             }
         }
@@ -129,47 +143,73 @@ impl Engine {
             }
         }
         work.keep_other_compressions(images, &made)?;
+        work.keep_companions(images)?;
+        for image in images.iter().filter(|image| given_manifest(image).is_none()) {
+            batch.put_blob(&self.manifest_of(image)?.bytes)?;
+        }
         Ok(batch.seal()?)
     }
 
-    /// Writes the record and the names of an image whose layers are here.
-    pub(crate) fn record(&self, image: &SourceImage, lease: &Lease<'_>) -> Result<Loaded> {
-        let manifest = manifest_of(image);
-        let descriptor = |raw: &RawManifest| Descriptor::new(&raw.media_type, raw.digest, raw.bytes.len() as u64);
-        let layers = image.layers.iter().map(|layer| layer.diff_id).collect();
-        let mut record = ImageRecord::new(image.id, descriptor(&manifest), image.platform.clone(), layers);
-        record.origin = Some("load".to_owned());
-        self.store.put_image(lease, &record)?;
-        let mut taken = Vec::new();
-        let target = descriptor(image.index.as_ref().unwrap_or(&manifest));
-        for name in &image.names {
-            taken.extend(self.owner_of(name, &image.id)?.map(|owner| (name.clone(), owner)));
-            self.store.set_name(lease, &name.to_string(), &target)?;
+    /// Writes the records and the names of images whose layers are here.
+    fn record_all(&self, images: &[SourceImage], lease: &Lease<'_>) -> Result<Vec<Loaded>> {
+        let ours: BTreeSet<ImageId> = images.iter().map(|image| image.id).collect();
+        let mut named = BTreeSet::new();
+        let mut loaded = Vec::with_capacity(images.len());
+        for image in images {
+            let manifest = self.manifest_of(image)?;
+            let descriptor = |raw: &RawManifest| Descriptor::new(&raw.media_type, raw.digest, raw.bytes.len() as u64);
+            let layers = image.layers.iter().map(|layer| layer.diff_id).collect();
+            let mut record = ImageRecord::new(image.id, descriptor(&manifest), image.platform.clone(), layers);
+            record.origin = Some("load".to_owned());
+            self.store.put_image(lease, &record)?;
+            let mut taken = Vec::new();
+            let target = descriptor(image.index.as_ref().unwrap_or(&manifest));
+            for name in &image.names {
+                // The images of an index have its name in common.
+                if named.insert((name.to_string(), target.digest)) {
+                    taken.extend(self.owner_of(name, &ours)?.map(|owner| (name.clone(), owner)));
+                    self.store.set_name(lease, &name.to_string(), &target)?;
+                }
+            }
+            loaded.push(Loaded { id: image.id, names: image.names.clone(), taken });
         }
-        Ok(Loaded { id: image.id, names: image.names.clone(), taken })
+        Ok(loaded)
     }
 
-    /// The other image that has this name.
-    pub(crate) fn owner_of(&self, name: &Reference, than: &ImageId) -> Result<Option<ImageId>> {
+    /// The image that has this name, unless it is one of `but`.
+    fn owner_of(&self, name: &Reference, but: &BTreeSet<ImageId>) -> Result<Option<ImageId>> {
         match self.find_image(&name.to_string()) {
-            Ok(found) => Ok(Some(found.image.id).filter(|id| id != than && found.name.is_some())),
+            Ok(found) => Ok(Some(found.image.id).filter(|id| !but.contains(id) && found.name.is_some())),
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
+
+    /// The manifest of an image, or the one that it is given: of its layers as plain tars where it tells no digests.
+    fn manifest_of(&self, image: &SourceImage) -> Result<RawManifest> {
+        if let Some(manifest) = given_manifest(image) {
+            return Ok(manifest);
+        }
+        let mut layers = Vec::with_capacity(image.layers.len());
+        for layer in &image.layers {
+            let size = self.store.require_layer(&layer.diff_id)?.seal().tar_size;
+            layers.push(SinkLayer::plain(layer.diff_id, size));
+        }
+        Ok(synthesize_manifest(&image.config, &layers))
+    }
 }
 
-fn manifest_of(image: &SourceImage) -> RawManifest {
-    let plain = |layer: &SourceLayer| SinkLayer {
-        diff_id: layer.diff_id,
-        digest: layer.digest.unwrap_or_else(|| mica_core::BlobDigest::from_sha256(*layer.diff_id.as_bytes())),
-        size: layer.size,
-        media_type: layer.media_type.clone(),
-    };
-    match &image.manifest {
-        Some(manifest) => manifest.clone(),
-        None => synthesize_manifest(&image.config, &image.layers.iter().map(plain).collect::<Vec<_>>()),
+/// The manifest that an image came with, or that can be made before its layers are read. The compressed layers of a Docker
+/// archive tell neither a digest nor the size of their tars.
+fn given_manifest(image: &SourceImage) -> Option<RawManifest> {
+    if let Some(manifest) = &image.manifest {
+        return Some(manifest.clone());
     }
+    let plain = |layer: &SourceLayer| {
+        (layer.compression == Compression::Plain).then(|| SinkLayer::plain(layer.diff_id, layer.size))
+    };
+    let layers: Option<Vec<SinkLayer>> = image.layers.iter().map(plain).collect();
+    Some(synthesize_manifest(&image.config, &layers?))
 }
 
 /// A file in staging that is gone with its descriptor.
@@ -268,12 +308,28 @@ impl Work<'_> {
             {
                 continue;
             }
-            let mut blob = self.batch.blob_writer(&digest, Some(layer.size))?;
-            let mut body = self.source.blob(&layer.blob)?;
-            std::io::copy(&mut body, &mut blob)
-                .map_err(|error| Error::because(Kind::System, format!("layer {}", layer.diff_id.short()), error))?;
-            self.batch.keep_blob(blob)?;
+            self.keep(&layer.blob, digest, layer.size, || format!("layer {}", layer.diff_id.short()))?;
         }
+        Ok(())
+    }
+
+    /// Keeps what came with the indexes.
+    fn keep_companions(&self, images: &[SourceImage]) -> Result<()> {
+        let mut kept = BTreeSet::new();
+        for companion in images.iter().flat_map(|image| &image.companions) {
+            if kept.insert(companion.digest) && !self.engine.store.has_blob(&companion.digest)? {
+                let blob = BlobRef::Digest(companion.digest);
+                self.keep(&blob, companion.digest, companion.size, || companion.what.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&self, from: &BlobRef, digest: BlobDigest, size: u64, what: impl Fn() -> String) -> Result<()> {
+        let mut blob = self.batch.blob_writer(&digest, Some(size))?;
+        let mut body = self.source.blob(from)?;
+        std::io::copy(&mut body, &mut blob).map_err(|error| Error::because(Kind::System, what(), error))?;
+        self.batch.keep_blob(blob).map_err(|error| Error::from(error).while_(what()))?;
         Ok(())
     }
 }

@@ -7,17 +7,10 @@ use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
 
-/// A manifest: which config, which layers in which form.
+/// A manifest: which layers, in which form.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Manifest {
-    pub(crate) config: Descriptor,
     pub(crate) layers: Vec<Descriptor>,
-}
-
-/// An index of manifests.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Index {
-    pub(crate) manifests: Vec<Descriptor>,
 }
 
 fn missing(what: &str, image: &ImageId) -> Error {
@@ -25,9 +18,14 @@ fn missing(what: &str, image: &ImageId) -> Error {
         .hinted("load the image again; `mica system check` says what else is missing")
 }
 
-/// The bytes of a manifest and what they say.
+/// The bytes of an image's manifest and what they say.
 pub(crate) fn manifest_of(store: &Store, image: &ImageRecord) -> Result<(Vec<u8>, Manifest)> {
-    let bytes = store.blob_bytes(&image.manifest.digest)?.ok_or_else(|| missing("manifest", &image.id))?;
+    read_manifest(store, image, &image.manifest)
+}
+
+/// As [`manifest_of`], of a manifest that an index describes: an image may have come in several.
+pub(crate) fn read_manifest(store: &Store, image: &ImageRecord, described: &Descriptor) -> Result<(Vec<u8>, Manifest)> {
+    let bytes = store.blob_bytes(&described.digest)?.ok_or_else(|| missing("manifest", &image.id))?;
     let manifest = serde_json::from_slice(&bytes)
         .map_err(|error| Error::because(Kind::Corrupt, format!("manifest of image {}", image.id.short()), error))?;
     Ok((bytes, manifest))

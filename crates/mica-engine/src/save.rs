@@ -1,22 +1,28 @@
-//! Images go out of the store as an archive.
+//! Images go out of the store, as an archive or as a layout directory.
 //!
-//! An OCI archive carries the manifest that an image came with, and its layers as they came. A layer whose compressed bytes
-//! the store did not keep is rebuilt as the plain tar; the manifest must then be made anew, and that is said.
+//! The OCI forms carry the manifest that an image came with, and its layers as they came; and the index of many platforms
+//! that a name stands for, with all of it that is here. A layer whose compressed bytes the store did not keep is rebuilt as
+//! the plain tar; the manifest must then be made anew, and that is said. A Docker archive knows neither manifests nor
+//! indexes.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::Write;
+use std::path::Path;
+use std::rc::Rc;
 
-use mica_core::{BlobDigest, ImageId};
-use mica_store::{Descriptor, ImageRecord};
+use mica_core::image::Platform;
+use mica_store::{Descriptor, ImageRecord, Kept, Lease};
 use mica_transport::{
-    DockerArchiveWriter, ImageSink, LayerForm, OciArchiveWriter, RawManifest, Reference, SinkImage, SinkLayer,
-    synthesize_manifest,
+    Companion, DockerArchiveWriter, ImageSink, LayerForm, OciArchiveWriter, OciLayoutWriter, RawManifest, Reference,
+    TransportError,
 };
 
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
-use crate::manifest::{config_of, manifest_of};
-use crate::progress::{Counted, Outcome, Progress, Task};
+use crate::error::Result;
+use crate::manifest::read_manifest;
+use crate::progress::Progress;
+use crate::spread::is_index;
+
+mod write;
 
 /// The form of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,161 +33,185 @@ pub enum SaveForm {
     Oci,
 }
 
+/// Where images are saved to.
+pub enum SaveTo<'a> {
+    /// An archive in one of the forms.
+    Archive(SaveForm, &'a mut dyn Write),
+    /// An OCI layout in a directory: a new one, or one that is added to.
+    Layout(&'a Path),
+}
+
+impl std::fmt::Debug for SaveTo<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Archive(form, _) => f.debug_tuple("Archive").field(form).finish_non_exhaustive(),
+            Self::Layout(path) => f.debug_tuple("Layout").field(path).finish(),
+        }
+    }
+}
+
 /// What to save.
 #[derive(Debug, Clone)]
 pub struct Save {
     /// References, IDs or their beginnings.
     pub images: Vec<String>,
-    /// In which form.
-    pub form: SaveForm,
+    /// Of an image that is here for several platforms, only the one for this.
+    pub platform: Option<Platform>,
 }
 
+/// One manifest that is written, with the names that stand for it or for its index.
+#[derive(Debug)]
 struct Saved {
     image: ImageRecord,
+    manifest: Descriptor,
     names: Vec<Reference>,
+    index: Option<Rc<RawManifest>>,
+    companions: Rc<Vec<Companion>>,
+}
+
+impl Saved {
+    fn alone(image: ImageRecord, manifest: Descriptor, name: Option<Reference>) -> Self {
+        Self { image, manifest, names: name.into_iter().collect(), index: None, companions: Rc::default() }
+    }
 }
 
 impl Engine {
-    /// Writes an archive of images.
+    /// Writes images to where they are wanted.
     ///
     /// # Errors
-    /// No such image; whatever `out` refuses.
-    pub fn save(&self, save: &Save, out: &mut dyn Write, progress: &dyn Progress) -> Result<()> {
+    /// No such image; whatever the place refuses. A layout directory is as it was then.
+    pub fn save(&self, save: &Save, to: SaveTo<'_>, progress: &dyn Progress) -> Result<()> {
         // Nothing of them may go while they are read.
         let lease = self.store.lease()?;
-        let images = self.chosen(save, &lease)?;
-        let mut sink: Box<dyn ImageSink + '_> = match save.form {
-            SaveForm::Docker => Box::new(DockerArchiveWriter::new(out)),
-            SaveForm::Oci => Box::new(OciArchiveWriter::new(out)?),
+        let form = match to {
+            SaveTo::Archive(SaveForm::Docker, _) => LayerForm::Plain,
+            SaveTo::Archive(SaveForm::Oci, _) | SaveTo::Layout(_) => LayerForm::Any,
         };
-        for saved in &images {
-            self.save_one(saved, &mut *sink, progress)?;
+        let mut saved: Vec<Saved> = Vec::new();
+        for word in &save.images {
+            for one in self.chosen(word, save.platform.as_ref(), form, &lease, progress)? {
+                add(&mut saved, one);
+            }
+        }
+        let mut sink: Box<dyn ImageSink + '_> = match to {
+            SaveTo::Archive(SaveForm::Docker, out) => Box::new(DockerArchiveWriter::new(out)),
+            SaveTo::Archive(SaveForm::Oci, out) => Box::new(OciArchiveWriter::new(out)?),
+            SaveTo::Layout(path) => Box::new(OciLayoutWriter::open(path)?),
+        };
+        for one in &saved {
+            self.save_one(one, &mut *sink, progress)?;
         }
         sink.finish()?;
         lease.finish();
         Ok(())
     }
 
-    /// Each image once, with the names by which it was asked for.
-    fn chosen(&self, save: &Save, lease: &mica_store::Lease<'_>) -> Result<Vec<Saved>> {
-        let mut order: Vec<ImageId> = Vec::new();
-        let mut chosen: BTreeMap<ImageId, Saved> = BTreeMap::new();
-        for word in &save.images {
-            let found = self.find_image(word)?;
-            lease.keep_present(&[mica_store::Kept::Image(found.image.id)])?;
-            let id = found.image.id;
-            let saved = chosen.entry(id).or_insert_with(|| {
-                order.push(id);
-                Saved { image: found.image, names: Vec::new() }
-            });
-            saved.names.extend(found.name.filter(|name| name.tag().is_some() && !saved.names.contains(name)));
-        }
-        Ok(order.into_iter().filter_map(|id| chosen.remove(&id)).collect())
-    }
-
-    fn save_one(&self, saved: &Saved, sink: &mut dyn ImageSink, progress: &dyn Progress) -> Result<()> {
-        let image = &saved.image;
-        let (config, _) = config_of(&self.store, &image.id)?;
-        let (bytes, manifest) = manifest_of(&self.store, image)?;
-        if manifest.layers.len() != image.layers.len() {
-            return Err(Error::new(
-                Kind::Corrupt,
-                format!("image {}: its manifest and its config disagree on its layers", image.id.short()),
-            ));
-        }
-        let mut layers = Vec::with_capacity(image.layers.len());
-        let mut lost = 0;
-        for (diff_id, described) in image.layers.iter().zip(&manifest.layers) {
-            let layer = match sink.layers() {
-                LayerForm::Plain => self.plain(diff_id)?,
-                LayerForm::Any => match self.as_described(diff_id, described)? {
-                    Some(layer) => layer,
-                    None => {
-                        lost += 1;
-                        self.plain(diff_id)?
-                    }
-                },
-            };
-            if !sink.has_layer(&layer) {
-                self.put_layer(&layer, sink, progress)?;
-            }
-            layers.push(layer);
-        }
-        if lost > 0 {
-            progress.note(&format!(
-                "image {}: the compressed bytes of {lost} of its layers are not in the store; they are written as plain tars, \
-                 and the manifest's digest is not {} any more",
-                image.id.short(),
-                image.manifest.digest
-            ));
-        }
-        let manifest = match (sink.layers(), lost) {
-            (LayerForm::Any, 0) => RawManifest::new(bytes, &image.manifest.media_type),
-            _ => synthesize_manifest(&config, &layers),
-        };
-        sink.put_image(&SinkImage {
-            names: &saved.names,
-            manifest: &manifest,
-            index: None,
-            config: &config,
-            layers: &layers,
-        })?;
-        Ok(())
-    }
-
-    fn plain(&self, layer: &mica_core::DiffId) -> Result<SinkLayer> {
-        Ok(SinkLayer::plain(*layer, self.store.require_layer(layer)?.seal().tar_size))
-    }
-
-    /// The layer as the image's manifest describes it, when its bytes can be had.
-    fn as_described(&self, diff_id: &mica_core::DiffId, described: &Descriptor) -> Result<Option<SinkLayer>> {
-        let is_plain = described.digest == BlobDigest::from_sha256(*diff_id.as_bytes());
-        let here = is_plain || self.store.has_blob(&described.digest)?;
-        Ok(here.then(|| SinkLayer {
-            diff_id: *diff_id,
-            digest: described.digest,
-            size: described.size,
-            media_type: described.media_type.clone(),
-        }))
-    }
-
-    fn put_layer(&self, layer: &SinkLayer, sink: &mut dyn ImageSink, progress: &dyn Progress) -> Result<()> {
-        let id = progress.begin(&Task { what: format!("layer {}", layer.diff_id.short()), total: Some(layer.size) });
-        let put = match self.store.blob(&layer.digest)? {
-            Some(blob) => sink.put_layer(layer, &mut Counted { inner: blob, progress, id }).map_err(Error::from),
-            None => self.rebuild_into(layer, sink, |tar| Counted { inner: tar, progress, id }),
-        };
-        progress.finish(id, if put.is_ok() { Outcome::Done } else { Outcome::Failed });
-        put.map_err(|error| error.while_(format_args!("layer {}", layer.diff_id.short())))
-    }
-
-    /// The very tar again, through a pipe: the sink reads while it is rebuilt.
-    fn rebuild_into<R: Read>(
+    /// What `word` stands for: one manifest, or, in a form that has indexes, all of an index that is here.
+    fn chosen(
         &self,
-        layer: &SinkLayer,
-        sink: &mut dyn ImageSink,
-        through: impl FnOnce(io::PipeReader) -> R,
-    ) -> Result<()> {
-        let sealed = self.store.require_layer(&layer.diff_id)?;
-        let (reader, writer) = io::pipe().map_err(|error| Error::because(Kind::System, "make a pipe", error))?;
-        std::thread::scope(|scope| {
-            let rebuilding = scope.spawn(move || {
-                let mut out = io::BufWriter::with_capacity(64 << 10, writer);
-                let rebuilt = sealed.rebuild(&mut out);
-                let flushed = out.flush();
-                rebuilt.map(|()| flushed)
-            });
-            let mut tar = through(reader);
-            let put = sink.put_layer(layer, &mut tar);
-            drop(tar);
-            let rebuilt = rebuilding.join().map_err(|_| Error::new(Kind::System, "rebuilding was cut off"))?;
-            match (rebuilt, put) {
-                (Ok(Ok(())), put) => Ok(put?),
-                // Whoever reads gave up first: its error is the cause.
-                (_, Err(put)) if !put.is_corrupt() => Err(put.into()),
-                (Err(rebuilt), _) => Err(rebuilt.into()),
-                (Ok(Err(error)), _) => Err(Error::because(Kind::System, "rebuild the tar", error)),
+        word: &str,
+        platform: Option<&Platform>,
+        form: LayerForm,
+        lease: &Lease<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Saved>> {
+        let found = self.find_image(word)?;
+        lease.keep_present(&[Kept::Image(found.image.id)])?;
+        let target = match &found.name {
+            Some(name) => self.store.name(&name.to_string())?.map(|named| named.target),
+            None => None,
+        };
+        let name = found.name.filter(|name| name.tag().is_some());
+        let index = match &target {
+            Some(target) => self.store.blob_bytes(&target.digest)?.filter(|bytes| is_index(bytes)),
+            None => None,
+        };
+        let (Some(target), Some(bytes)) = (target, index) else {
+            refuse_other(platform, &[&found.image])?;
+            let manifest = found.image.manifest.clone();
+            return Ok(vec![Saved::alone(found.image, manifest, name)]);
+        };
+        lease.keep_present(&[Kept::Blob(target.digest)])?;
+        let spread = self.spread(&bytes)?;
+        let images: Vec<&ImageRecord> = spread.images.iter().map(|(_, image)| image).collect();
+        refuse_other(platform, &images)?;
+        if platform.is_none() && form == LayerForm::Any && self.are_whole(&spread.images)? {
+            if !spread.absent.is_empty() {
+                let here: Vec<String> = images.iter().map(|image| image.platform.to_string()).collect();
+                progress.note(&format!(
+                    "{word}: its index is written whole, and of its platforms what is in the store: {}; not {}",
+                    here.join(", "),
+                    spread.absent.join(", ")
+                ));
             }
-        })
+            let index = Rc::new(RawManifest::new(bytes, target.media_type));
+            let companions = Rc::new(spread.companions);
+            let member = |(manifest, image)| Saved {
+                image,
+                manifest,
+                names: name.iter().cloned().collect(),
+                index: Some(Rc::clone(&index)),
+                companions: Rc::clone(&companions),
+            };
+            return Ok(spread.images.into_iter().map(member).collect());
+        }
+        let is_wanted = |image: &ImageRecord| match platform {
+            Some(platform) => image.platform.serves(platform),
+            None => image.id == found.image.id,
+        };
+        let one = spread.images.into_iter().find(|(_, image)| is_wanted(image));
+        if let (Some((_, image)), None) = (&one, platform) {
+            let why = match form {
+                LayerForm::Plain => "a docker archive has none",
+                LayerForm::Any => "the compressed layers that it names are not all in the store any more",
+            };
+            progress.note(&format!(
+                "{word}: only {} is written, and not the index {}: {why}",
+                image.platform, target.digest
+            ));
+        }
+        Ok(one.into_iter().map(|(manifest, image)| Saved::alone(image, manifest, name.clone())).collect())
+    }
+
+    /// Whether every layer can be written as the manifests describe it.
+    fn are_whole(&self, images: &[(Descriptor, ImageRecord)]) -> Result<bool> {
+        for (described, image) in images {
+            let (_, manifest) = read_manifest(&self.store, image, described)?;
+            for (diff_id, layer) in image.layers.iter().zip(&manifest.layers) {
+                if self.as_described(diff_id, layer)?.is_none() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Adds to what is written. What is there already has one more name.
+fn add(saved: &mut Vec<Saved>, one: Saved) {
+    let index = |one: &Saved| one.index.as_ref().map(|index| index.digest);
+    let known = saved.iter_mut().find(|known| {
+        (known.image.id, known.manifest.digest, index(known)) == (one.image.id, one.manifest.digest, index(&one))
+    });
+    match known {
+        Some(known) => {
+            for name in one.names {
+                if !known.names.contains(&name) {
+                    known.names.push(name);
+                }
+            }
+        }
+        None => saved.push(one),
+    }
+}
+
+/// Refuses a platform for which none of the images is.
+fn refuse_other(platform: Option<&Platform>, images: &[&ImageRecord]) -> Result<()> {
+    match platform {
+        Some(wanted) if !images.iter().any(|image| image.platform.serves(wanted)) => {
+            let available = images.iter().map(|image| image.platform.to_string()).collect();
+            Err(TransportError::NoPlatform { wanted: wanted.to_string(), available }.into())
+        }
+        _ => Ok(()),
     }
 }

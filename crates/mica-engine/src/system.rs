@@ -126,7 +126,10 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
             for name in names.get(image).into_iter().flatten() {
-                self.store.remove_name(&name.reference, None)?;
+                // The others of an index keep the name that they have in common.
+                if self.store.name(&name.reference)?.is_some() && self.store.images_of(&name.target)?.is_empty() {
+                    self.store.remove_name(&name.reference, None)?;
+                }
             }
         }
         let collected = self.store.gc()?;

@@ -18,46 +18,58 @@ pub(crate) struct ImagesArgs {
     pub(crate) reference: Option<String>,
 }
 
-/// Bring in the images of an archive: `docker save`'s, `podman save`'s, `skopeo`'s, or an OCI archive.
+/// Bring in the images of an archive or of an OCI layout: `docker save`'s, `podman save`'s, `skopeo`'s, `umoci`'s, `ctr`'s.
 ///
-/// What kind it is, and whether it is compressed, is seen from its content. Prints a line for each image.
+/// What kind it is, and whether it is compressed, is seen from its content. Prints a line for each image. An image without a
+/// name in the archive is found by its ID.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  mica load -i debian.tar\n  docker save debian | mica load")]
+#[command(
+    after_help = "Examples:\n  mica load -i debian.tar\n  docker save debian | mica load\n  mica load -i ./layout --platform linux/arm64"
+)]
 pub(crate) struct LoadArgs {
-    /// Read this file instead of standard input.
-    #[arg(short, long, value_name = "FILE")]
+    /// Read this archive, or this directory with an OCI layout, instead of standard input.
+    #[arg(short, long, value_name = "FILE|DIR|-")]
     pub(crate) input: Option<PathBuf>,
-    /// Of an image for several platforms, take the one for this.
+    /// Of an image for several platforms, take the one for this; otherwise the one for this machine is taken.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,
+    /// Of an image for several platforms, take all that are there, and what stands beside them.
+    #[arg(long, conflicts_with = "platform")]
+    pub(crate) all_platforms: bool,
     /// Print the IDs only, and no progress.
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }
 
-/// The form of an archive.
+/// The form in which images are saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ArchiveForm {
-    /// What docker, podman and skopeo load: a config and plain layers.
+    /// What docker, podman and skopeo load: a config and plain layers; no manifest, and one platform for a name.
     DockerArchive,
-    /// The OCI image layout in a tar: keeps manifests and digests.
+    /// The OCI image layout in a tar: keeps manifests, indexes and digests.
     OciArchive,
+    /// The OCI image layout in a directory: a new one, or one that is added to.
+    OciDir,
 }
 
-/// Write images into an archive for other tools.
+/// Write images into an archive or a directory for other tools.
 ///
-/// An OCI archive holds the manifest and the compressed layers byte for byte as they were loaded, where the store kept them.
+/// The OCI forms hold the manifest and the compressed layers byte for byte as they were loaded, where the store kept them; and for
+/// a name of several platforms the index, with those that are in the store. Whatever cannot be kept is said.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  mica save -o mysite.tar mysite:1\n  mica save --format oci-archive mysite:1 | ssh host podman load"
+    after_help = "Examples:\n  mica save -o mysite.tar mysite:1\n  mica save --format oci-archive mysite:1 | ssh host podman load\n  mica save --format oci-dir -o ./layout mysite:1"
 )]
 pub(crate) struct SaveArgs {
-    /// Write to this file instead of standard output.
-    #[arg(short, long, value_name = "FILE")]
+    /// Write to this file, or directory, instead of standard output.
+    #[arg(short, long, value_name = "FILE|DIR|-")]
     pub(crate) output: Option<PathBuf>,
-    /// The form of the archive.
+    /// The form.
     #[arg(long, value_enum, default_value_t = ArchiveForm::DockerArchive)]
     pub(crate) format: ArchiveForm,
+    /// Of an image for several platforms, write only the one for this, without the index.
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<String>,
     /// No progress.
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use jiff::Timestamp;
+use mica_core::image::Platform;
 use mica_engine::{Engine, Error, HistoryStep, ImageSummary, LayerSummary, Reference, Removed};
 use serde_json::{Value, json};
 
@@ -27,12 +28,17 @@ const IMAGE_COLUMNS: &[Column] = &[
 pub(super) fn list(engine: &Engine, args: &ImagesArgs) -> Result<ExitCode> {
     let now = Timestamp::now();
     let images = engine.images(args.reference.as_deref())?;
-    let shown: &[&str] = match args.digests {
-        false => &["Repository", "Tag", "ID", "CreatedSince", "Size"],
-        true => &["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
+    let mut shown = match args.digests {
+        false => vec!["Repository", "Tag", "ID", "CreatedSince", "Size"],
+        true => vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
     };
+    // Where all are for this machine, that says nothing.
+    let host = Platform::host();
+    if images.iter().any(|image| !image.platform.serves(&host)) {
+        shown.push("Platform");
+    }
     let rows: Vec<Value> = images.iter().flat_map(|image| rows_of(image, now, args.listing.no_trunc)).collect();
-    print(&Listing { columns: IMAGE_COLUMNS, shown, quiet: "ID" }, &rows, &args.listing)
+    print(&Listing { columns: IMAGE_COLUMNS, shown: &shown, quiet: "ID" }, &rows, &args.listing)
 }
 
 /// A row for each name, or one with no name.

@@ -1,5 +1,6 @@
 //! Images that come and go: `load`, `save`, `import`.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
@@ -8,7 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use mica_core::image::Platform;
-use mica_engine::{Engine, Error, Import, ImportSource, Kind, Load, Reference, Save, SaveForm};
+use mica_engine::{
+    Engine, Error, Import, ImportSource, Kind, Load, LoadFrom, Platforms, Reference, Save, SaveForm, SaveTo,
+};
 
 use super::containers::write_out;
 use super::line;
@@ -33,18 +36,26 @@ fn stdin(hint: &str) -> Result<File> {
 }
 
 pub(super) fn load(engine: &Engine, args: &LoadArgs) -> Result<ExitCode> {
-    let input = match args.input.as_deref() {
-        Some(path) if path != Path::new("-") => File::open(path).with_context(|| format!("open {path:?}"))?,
-        _ => stdin("name a file with -i, or pipe one in")?,
+    let platforms = match platform(args.platform.as_deref())? {
+        Some(platform) => Platforms::One(platform),
+        None if args.all_platforms => Platforms::All,
+        None => Platforms::Host,
     };
-    let platform = platform(args.platform.as_deref())?;
+    let from = match args.input.as_deref() {
+        Some(path) if path != Path::new("-") && path.is_dir() => LoadFrom::Layout(path.to_owned()),
+        Some(path) if path != Path::new("-") => {
+            LoadFrom::Archive(File::open(path).with_context(|| format!("open {path:?}"))?)
+        }
+        _ => LoadFrom::Archive(stdin("name a file with -i, or pipe one in")?),
+    };
     let progress = progress::on_stderr(args.quiet);
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let loaded = engine.load(Load { input, platform, threads }, &*progress);
+    let loaded = engine.load(Load { from, platforms, threads }, &*progress);
     let named = || args.input.as_ref().map_or("standard input".to_owned(), |path| format!("{path:?}"));
     let loaded = loaded.map_err(|error| error.while_(format_args!("load {}", named())))?;
     // Bars that are left must go before anything else is printed.
     drop(progress);
+    let mut said = BTreeSet::new();
     for image in loaded {
         for (name, from) in &image.taken {
             say(&format!("mica: {} was the name of image {}, which keeps its ID", name.familiar(), from.short()));
@@ -54,7 +65,9 @@ pub(super) fn load(engine: &Engine, args: &LoadArgs) -> Result<ExitCode> {
         } else if image.names.is_empty() {
             line(&format!("Loaded image ID: {}", image.id))?;
         } else {
-            image.names.iter().try_for_each(|name| line(&format!("Loaded image: {}", name.familiar())))?;
+            // The platforms of one image have its name in common.
+            let mut names = image.names.iter().map(Reference::familiar).filter(|name| said.insert(name.clone()));
+            names.try_for_each(|name| line(&format!("Loaded image: {name}")))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -62,12 +75,29 @@ pub(super) fn load(engine: &Engine, args: &LoadArgs) -> Result<ExitCode> {
 
 pub(super) fn save(engine: &Engine, args: SaveArgs) -> Result<ExitCode> {
     let form = match args.format {
-        ArchiveForm::DockerArchive => SaveForm::Docker,
-        ArchiveForm::OciArchive => SaveForm::Oci,
+        ArchiveForm::DockerArchive => Some(SaveForm::Docker),
+        ArchiveForm::OciArchive => Some(SaveForm::Oci),
+        ArchiveForm::OciDir => None,
     };
-    let save = Save { images: args.images, form };
+    let save = Save { images: args.images, platform: platform(args.platform.as_deref())? };
+    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
     let progress = progress::on_stderr(args.quiet);
-    write_out(args.output.as_deref(), |out| Ok(engine.save(&save, out, &*progress)?))?;
+    match (form, output) {
+        (None, Some(path)) => engine.save(&save, SaveTo::Layout(path), &*progress)?,
+        (None, None) => {
+            return Err(Error::new(Kind::Usage, "an OCI layout is a directory, which standard output is not")
+                .hinted("name one with -o DIR, or use --format oci-archive")
+                .into());
+        }
+        (Some(_), Some(path)) if path.is_dir() => {
+            return Err(Error::new(Kind::Usage, format!("{path:?} is a directory, and an archive is a file"))
+                .hinted("name a file with -o, or use --format oci-dir")
+                .into());
+        }
+        (Some(form), path) => {
+            write_out(path, |out| Ok(engine.save(&save, SaveTo::Archive(form, out), &*progress)?))?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
