@@ -18,13 +18,19 @@ pub(crate) fn check(root: &Path) -> Result<bool> {
         Some(program) => program,
         None => install(root)?,
     };
-    let status = Command::new(&program)
-        .current_dir(root)
-        .args(["--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"])
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot run {}", program.display()))?;
-    Ok(status.success())
+    let mut good = true;
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let status = Command::new(&program)
+            .current_dir(root)
+            .args(["--locked", "--manifest-path", manifest, "--config"])
+            .arg(root.join("deny.toml"))
+            .args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"])
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        good &= status.success();
+    }
+    Ok(good)
 }
 
 /// A cargo-deny that is here already: ours, or one of the same minor version on the path.

@@ -7,6 +7,7 @@
 
 mod arch;
 mod deny;
+mod fuzz;
 mod man;
 mod test;
 mod workspace;
@@ -23,6 +24,7 @@ usage: cargo xtask COMMAND
                                --fast      no package is installed, and documentation, doc tests and the README wait
   arch                         the arrows between rooms, file sizes, and what a room must not do
   deny                         licences, sources and banned crates, by deny.toml (builds cargo-deny once)
+  fuzz [--seconds N] [NAME…]   the fuzz targets, four seconds each unless told otherwise
   man [--check]                man pages and shell completions, made from the command line's definition";
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn run(args: &[String]) -> Result<bool> {
         }
         ("arch", []) => told(&arch::check(&root)?),
         ("deny", []) => deny::check(&root),
+        ("fuzz", flags) => fuzz::run(&root, &fuzz::Options::parse(flags)?),
         ("man", []) => man::write(&root).map(|()| true),
         ("man", ["--check"]) => told(&man::check(&root)?),
         ("test", flags) => test::run(&root, test::Options::parse(flags)?),

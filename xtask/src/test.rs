@@ -16,7 +16,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Workspace, cargo};
-use crate::{arch, deny, man};
+use crate::{arch, deny, fuzz, man};
 
 /// Set in the run that has its own mount namespace.
 const PRIVATE_MOUNTS: &str = "XTASK_PRIVATE_MOUNTS";
@@ -126,9 +126,12 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<bool> {
         machine::prepare()?;
     }
     let mut tally = Tally::default();
-    tally.check("fmt", "cargo fmt --all --check", || {
-        component(root, "fmt", "rustfmt", cargo(root).args(["fmt", "--all", "--check"]))
-    });
+    for (name, place) in [("fmt", root.to_path_buf()), ("fmt-fuzz", root.join("fuzz"))] {
+        let what = format!("cargo fmt --all --check in {}", place.display());
+        tally.check(name, &what, || {
+            component(&place, "fmt", "rustfmt", cargo(&place).args(["fmt", "--all", "--check"]))
+        });
+    }
     tally.check("arch", "arrows, file sizes and absences", || {
         let found = arch::check(root)?;
         found.print();
@@ -161,6 +164,12 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<bool> {
     let workspace = Workspace::members(root)?;
     suites::run(root, &workspace, private, options, &mut tally)?;
     if !options.fast {
+        tally.check("fuzz", "each fuzz target for some seconds, from its seeds", || {
+            match fuzz::obstacle(machine::is_root()?) {
+                Some(obstacle) => Ok(Outcome::Skipped(obstacle)),
+                None => fuzz::run(root, &fuzz::Options::default()).map(Outcome::from),
+            }
+        });
         session::run(root, &workspace, private, &mut tally)?;
     }
     Ok(tally.close(options))

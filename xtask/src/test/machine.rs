@@ -30,6 +30,7 @@ const NEEDS: &[Need] = &[
     need("crun", "crun", "the judge of our own runtime"),
     need("e2fsprogs", "mkfs.ext4", "a small file system that fills up"),
     need("fuse-overlayfs", "fuse-overlayfs", "a driver to compare with"),
+    need("g++", "c++", "libFuzzer, which drives the fuzz targets"),
     need("golang-go", "go", "layer tars written by Go's archive/tar"),
     need("gpg", "gpg", "mmdebstrap proves Debian's signatures with it"),
     need("libarchive-tools", "bsdtar", "layer tars written by bsdtar"),
