@@ -40,6 +40,7 @@ pub use layers::LayerSummary;
 pub use load::{Load, LoadFrom, Loaded};
 pub use mica_store::Usage;
 pub use mica_sys::fault;
+pub use mica_sys::process::IdRow;
 pub use mica_transport::{Platforms, Reference};
 pub use save::{Save, SaveForm, SaveTo};
 pub use standing::{Shortage, Standing};

@@ -86,7 +86,10 @@ impl Shortage {
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoRange { files, user } => write!(f, "{} has no range for {user}", files.join(" and ")),
+            Self::NoRange { files, user } => {
+                let have = if files.len() > 1 { "have" } else { "has" };
+                write!(f, "{} {have} no range for {user}", files.join(" and "))
+            }
             Self::NoProgram { name } => write!(f, "{name} is not installed"),
         }
     }

@@ -10,6 +10,7 @@ use crate::drivers::Probed;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::progress::{Outcome, Progress, Task};
+use crate::standing::Standing;
 
 /// What a prune would remove, or did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,6 +49,8 @@ pub struct Info {
     pub run_root: String,
     /// The store's ID.
     pub uuid: String,
+    /// Where the commands on it stand.
+    pub standing: Standing,
     /// Why the store can only be read, if so.
     pub read_only: Option<String>,
     /// How many images.
@@ -199,6 +202,7 @@ impl Engine {
             root: self.store.path().display().to_string(),
             run_root: self.store.run_root().display().to_string(),
             uuid: self.store.uuid().to_owned(),
+            standing: self.standing.clone(),
             read_only: self.store.read_only().map(ToString::to_string),
             images: self.store.image_ids()?.len(),
             containers: containers.len(),

@@ -8,7 +8,7 @@ mod tree;
 use mica_core::{BlobDigest, DiffId};
 
 use crate::containers::ContainerId;
-use crate::error::{StoreError, What};
+use crate::error::{ReadOnly, StoreError, What};
 use crate::images::config_of;
 use crate::layers::{self, SealedLayer};
 use crate::names::NameRecord;
@@ -406,7 +406,11 @@ impl Check<'_> {
         {
             return Ok(());
         }
-        let gc = self.store.gc_exclusive()?;
+        let gc = match self.store.read_only() {
+            // There a lock cannot be made, and nobody has to be kept out.
+            Some(ReadOnly::FileSystem) => None,
+            _ => Some(self.store.gc_exclusive()?),
+        };
         let marked = self.store.mark()?;
         let layers = self.store.layers()?.into_iter().filter(|layer| !marked.layers.contains(layer));
         let layers: Vec<(What, String)> = layers.map(|layer| (What::Layer, layer.to_string())).collect();

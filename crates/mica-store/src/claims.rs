@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::Repair;
 use crate::containers::ContainerId;
-use crate::error::StoreError;
+use crate::error::{ReadOnly, StoreError};
 use crate::records::{self, Flush};
 use crate::store::{Store, release};
 
@@ -147,8 +147,14 @@ impl Store {
             let name = std::str::from_utf8(&entry.name).ok().and_then(|name| ContainerName::new(name).ok());
             let Some(name) = name else { continue };
             let Some(id) = self.claimed_by(&name)? else { continue };
-            let locks = &self.dirs.container_locks;
-            let Some(lock) = Lock::try_exclusive(locks, id.as_str().as_bytes())? else { continue };
+            let lock = match self.read_only() {
+                // There a lock cannot be made, and nobody makes or changes a container.
+                Some(ReadOnly::FileSystem) => None,
+                _ => match Lock::try_exclusive(&self.dirs.container_locks, id.as_str().as_bytes())? {
+                    Some(lock) => Some(lock),
+                    None => continue,
+                },
+            };
             // One whose record cannot be read may have the name.
             let gone = match self.container(&id) {
                 Ok(found) => found.is_none_or(|container| container.record().name != name),
@@ -160,7 +166,9 @@ impl Store {
                     self.unclaim(&name, &id)?;
                 }
                 stale.push(name);
-                release(lock);
+                if let Some(lock) = lock {
+                    release(lock);
+                }
             }
         }
         Ok(stale)

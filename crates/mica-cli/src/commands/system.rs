@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use mica_engine::{Engine, Error, Kind, Probed};
+use mica_engine::{Engine, Error, IdRow, Kind, Probed, Standing};
 use serde_json::{Value, json};
 
 use super::{confirmed, line, print_formatted};
@@ -110,6 +110,24 @@ fn probed(driver: &Probed) -> Value {
     json!({ "Name": name, "Works": why_not.is_none(), "WhyNot": why_not, "Chosen": chosen })
 }
 
+/// How owners stand on disk, and by which rows.
+fn owners_line(standing: &Standing) -> String {
+    let list = |rows: &[IdRow]| rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let maps = standing.maps();
+    let rows = match (maps.uids.is_empty(), maps.uids == maps.gids) {
+        (true, _) => String::new(),
+        (false, true) => format!(" ({})", list(&maps.uids)),
+        (false, false) => format!(" (users {}; groups {})", list(&maps.uids), list(&maps.gids)),
+    };
+    let why = standing.shortage().map(|shortage| format!(": {shortage}")).unwrap_or_default();
+    format!("{}{rows}{why}", standing.owners().as_str())
+}
+
+/// Rows of a map, by Docker's names of their parts.
+fn map_rows(rows: &[IdRow]) -> Vec<Value> {
+    rows.iter().map(|row| json!({ "ContainerID": row.inside, "HostID": row.outside, "Size": row.count })).collect()
+}
+
 pub(super) fn info(engine: &Engine, args: &InfoArgs) -> Result<ExitCode> {
     let info = engine.info()?;
     let drivers: Vec<Value> = info.drivers.iter().map(probed).collect();
@@ -120,6 +138,10 @@ pub(super) fn info(engine: &Engine, args: &InfoArgs) -> Result<ExitCode> {
         "RunRoot": info.run_root,
         "StoreID": info.uuid,
         "ReadOnly": info.read_only,
+        "Rootless": !info.standing.is_root(),
+        "Owners": info.standing.owners().as_str(),
+        "UIDMap": map_rows(&info.standing.maps().uids),
+        "GIDMap": map_rows(&info.standing.maps().gids),
         "Images": info.images,
         "Containers": info.containers,
         "ContainersRunning": info.running,
@@ -135,6 +157,8 @@ pub(super) fn info(engine: &Engine, args: &InfoArgs) -> Result<ExitCode> {
             line(&format!("Store:      {}", info.root))?;
             line(&format!("Run root:   {}", info.run_root))?;
             line(&format!("Store ID:   {}", info.uuid))?;
+            line(&format!("Rootless:   {}", if info.standing.is_root() { "no" } else { "yes" }))?;
+            line(&format!("Owners:     {}", owners_line(&info.standing)))?;
             if let Some(why) = &info.read_only {
                 line(&format!("Read-only:  {why}"))?;
             }
