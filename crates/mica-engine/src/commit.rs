@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use mica_core::ImageId;
 use mica_core::image::{ContainerConfig, History, ImageConfig, Platform, RootFs};
-use mica_layer::{Marks, Pack};
+use mica_core::{Attrs, ImageId, Layer, Stack};
+use mica_layer::{LayerError, Marks, Over, Pack, Reach, UpperLayer};
 use mica_sys::Dir;
 use mica_transport::{Reference, SinkLayer};
 
@@ -52,7 +52,14 @@ impl Engine {
             self.refuse_other_file_systems(&known, views)?;
         }
         let held = self.settled(&known)?;
-        let pack = Pack { marks: self.store.marks(), root: Some(self.root_below(&known)?) };
+        // A try stands on the machine, which has nothing but what stands on its disks.
+        let below = match known.settings.base {
+            Base::Machine { .. } => None,
+            _ => Some(self.below(&known)?),
+        };
+        let ability = self.store.ability();
+        let over = below.as_ref().map(|below| Over { below, ability, reach: Reach::CopiedUp });
+        let pack = Pack { marks: self.store.marks(), root: Some(self.root_below(&known)?), over };
         let layer = self.stage_packed(&Dir::open(&known.container.upper())?, &pack, &batch, |tar| tar)?;
         drop(held);
         let now = Timestamp::now();
@@ -98,11 +105,11 @@ impl Engine {
     }
 
     /// What the root directory looked like before the container: an upper's root is a copy of it.
-    fn root_below(&self, known: &Known) -> Result<mica_core::Attrs> {
+    fn root_below(&self, known: &Known) -> Result<Attrs> {
         match &known.settings.base {
             Base::Image { .. } => Ok(self.store.lowers(&known.container.record().layers)?.root),
-            Base::Directory { path } => own_attrs(Dir::open(path)?),
-            Base::Machine { .. } => own_attrs(Dir::open(Path::new("/"))?),
+            Base::Directory { path } => own_attrs(Dir::open(path)?, self.store.marks()),
+            Base::Machine { .. } => own_attrs(Dir::open(Path::new("/"))?, self.store.marks()),
         }
     }
 
@@ -170,7 +177,16 @@ impl Engine {
             }
             (None, _) => self.show_tree(&known, &self.union_dirs(&known)?)?.dir()?,
         };
-        mica_layer::pack(&dir, &Pack { marks: Marks::Trusted, root: Some(mica_core::Attrs::default()) }, out)?;
+        // What cannot be put on disk of the layers is not shown either. A mount shows no marks of its own, and of root's none at
+        // all in a user namespace.
+        let (below, ability) = (self.below(&known)?, self.store.ability());
+        let over = Over { below: &below, ability, reach: Reach::CopiedUp };
+        let upper = UpperLayer::new(Dir::open(&known.container.upper())?, self.store.marks(), over);
+        let mut layers: Vec<&(dyn Layer<Error = LayerError> + Sync)> = vec![&upper];
+        layers.extend(below.layers().iter().map(|layer| layer as &(dyn Layer<Error = LayerError> + Sync)));
+        let over = Over { below: &Stack::new(layers), ability, reach: Reach::All };
+        let pack = Pack { marks: Marks::Trusted, root: Some(Attrs::default()), over: Some(over) };
+        mica_layer::pack(&dir, &pack, out)?;
         drop((dir, locked));
         Ok(())
     }

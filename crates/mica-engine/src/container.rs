@@ -200,7 +200,7 @@ impl Engine {
         let lease = self.store.lease()?;
         let (base, image, mut layers, root, defaults) = match create.image.strip_prefix("dir:") {
             Some(path) => {
-                let (path, root) = live_directory(Path::new(path))?;
+                let (path, root) = live_directory(Path::new(path), self.store.marks())?;
                 (Base::Directory { path }, None, Vec::new(), Some(root), ContainerConfig::default())
             }
             None => {
@@ -301,7 +301,7 @@ pub(crate) fn settings_value(settings: &Settings) -> Result<serde_json::Value> {
 }
 
 /// The path of a live directory, absolute and without symlinks, and what its root looks like.
-fn live_directory(path: &Path) -> Result<(PathBuf, Attrs)> {
+fn live_directory(path: &Path, marks: Marks) -> Result<(PathBuf, Attrs)> {
     use std::os::fd::{AsFd as _, AsRawFd as _};
     let attempt = || format!("use the directory {path:?} as an image");
     let dir = mica_sys::Dir::open(path).map_err(|error| Error::from(error).while_(attempt()))?;
@@ -310,13 +310,13 @@ fn live_directory(path: &Path) -> Result<(PathBuf, Attrs)> {
     if absolute.to_str().is_none() {
         return Err(Error::new(Kind::Usage, format!("{}: its path is not UTF-8", attempt())));
     }
-    Ok((absolute, own_attrs(dir)?))
+    Ok((absolute, own_attrs(dir, marks)?))
 }
 
 /// The attributes of a live directory, as a layer would state them.
-pub(crate) fn own_attrs(dir: mica_sys::Dir) -> Result<Attrs> {
+pub(crate) fn own_attrs(dir: mica_sys::Dir, marks: Marks) -> Result<Attrs> {
     use mica_core::{Layer as _, RelPath};
-    let layer = mica_layer::DirLayer::new(dir, Marks::Trusted);
+    let layer = mica_layer::DirLayer::new(dir, marks);
     let root = layer.entry(&RelPath::root())?;
     Ok(root.and_then(|entry| entry.node().map(|node| node.attrs.clone())).unwrap_or_else(Attrs::implicit_directory))
 }

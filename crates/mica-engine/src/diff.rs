@@ -1,7 +1,7 @@
 //! What a container changed, told from its upper alone.
 
 use mica_core::{Change, Stack};
-use mica_layer::{AnyLayer, DirLayer, Marks};
+use mica_layer::{AnyLayer, DirLayer, diff_upper};
 use mica_sys::Dir;
 use mica_sys::mount::{Mount, Reach};
 
@@ -25,8 +25,8 @@ impl Engine {
             Base::Machine { views } => self.diff_views(&known, views),
             Base::Image { .. } | Base::Directory { .. } => {
                 let held = self.settled(&known)?;
-                let upper = DirLayer::new(Dir::open(&known.container.upper())?, self.store.marks());
-                let changes = mica_core::changes(&upper, &self.below(&known)?)?;
+                let upper = Dir::open(&known.container.upper())?;
+                let changes = diff_upper(&upper, self.store.marks(), &self.below(&known)?, self.store.ability())?;
                 drop(held);
                 Ok(changes)
             }
@@ -37,7 +37,7 @@ impl Engine {
     pub(crate) fn below(&self, known: &Known) -> Result<Stack<AnyLayer>> {
         let mut layers = Vec::new();
         if let Base::Directory { path } = &known.settings.base {
-            layers.push(DirLayer::new(one_mount(path)?, Marks::Trusted).into());
+            layers.push(DirLayer::new(one_mount(path)?, self.store.marks()).into());
         }
         for layer in known.image_layers().iter().rev() {
             layers.push(self.store.require_layer(layer)?.index()?.into());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use mica_core::ImageId;
 use mica_core::image::{History, ImageConfig, Platform, RootFs};
-use mica_layer::{Marks, Pack};
+use mica_layer::Pack;
 use mica_store::{Descriptor, ImageRecord, LayerBatch, Lease};
 use mica_sys::Dir;
 use mica_transport::{RawManifest, Reference, SinkLayer, synthesize_manifest};
@@ -95,7 +95,7 @@ impl Engine {
             ImportSource::Directory(path) => Dir::open(&path).map_err(Error::from).and_then(|dir| {
                 // Attributes that no directory has: the root is always stated. Others show a root that no layer states
                 // in ways of their own (podman: 0555).
-                let pack = Pack { marks: Marks::default(), root: Some(mica_core::Attrs::default()) };
+                let pack = Pack { root: Some(mica_core::Attrs::default()), ..Pack::default() };
                 self.stage_packed(&dir, &pack, batch, |tar| Counted { inner: tar, progress, id })
             }),
         };
@@ -113,7 +113,7 @@ impl Engine {
     pub(crate) fn stage_packed<R: std::io::Read + Send>(
         &self,
         dir: &Dir,
-        pack: &Pack,
+        pack: &Pack<'_>,
         batch: &LayerBatch<'_>,
         through: impl FnOnce(std::io::PipeReader) -> R,
     ) -> Result<SinkLayer> {

@@ -96,7 +96,7 @@ impl Engine {
             remove: asked.keep.is_none(),
             driver: None,
         };
-        let root = crate::container::own_attrs(Dir::open(Path::new("/"))?)?;
+        let root = crate::container::own_attrs(Dir::open(Path::new("/"))?, self.store.marks())?;
         let new = |name| -> Result<NewContainer> {
             Ok(NewContainer {
                 id: None,

@@ -6,8 +6,8 @@ use mica_core::{Change, Layer, LayerEntry, Name, RelPath, Stack, changes};
 use mica_sys::{Dir, Errno, SysError};
 
 use crate::ladder::open_path;
-use crate::tree::{look, look_at_self, reading};
-use crate::{LayerError, Marks};
+use crate::tree::{Seen, look, look_at_self, reading};
+use crate::{Ability, LayerError, Marks, Over, Reach, UpperLayer};
 
 /// A directory as a [`Layer`]: read as the kernel's overlayfs reads it, at the moment of the question.
 ///
@@ -33,6 +33,17 @@ impl DirLayer {
     #[must_use]
     pub const fn dir(&self) -> &Dir {
         &self.dir
+    }
+
+    pub(crate) const fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// What is at `path`, which is not the root, with what is only seen on disk.
+    pub(crate) fn look(&self, path: &RelPath) -> Result<Option<Seen>, LayerError> {
+        let Some((parent, name)) = path.split() else { return Ok(None) };
+        let Some(parent) = self.open(&parent)? else { return Ok(None) };
+        Ok(look(&parent, name.as_bytes(), path, self.marks)?)
     }
 
     /// Opens the directory `path`; `None` when there is none.
@@ -73,13 +84,10 @@ impl Layer for DirLayer {
     type Error = LayerError;
 
     fn entry(&self, path: &RelPath) -> Result<Option<LayerEntry>, LayerError> {
-        let Some((parent, name)) = path.split() else {
+        if path.is_root() {
             return Ok(Some(LayerEntry::Node(look_at_self(&self.dir, path, self.marks)?)));
-        };
-        let Some(parent) = self.open(&parent)? else {
-            return Ok(None);
-        };
-        Ok(look(&parent, name.as_bytes(), path, self.marks)?.map(|seen| seen.entry))
+        }
+        Ok(self.look(path)?.map(|seen| seen.entry))
     }
 
     fn names(&self, path: &RelPath) -> Result<Vec<Name>, LayerError> {
@@ -94,14 +102,15 @@ impl Layer for DirLayer {
     }
 }
 
-/// What the upper in `upper` changes in `below`, sorted by path; it costs what changed.
+/// What the upper in `upper` changes in `below`, sorted by path; it costs what changed. What could not be put on disk of
+/// the layers is no change.
 ///
 /// # Errors
 /// When the upper or a layer of the stack that had to be asked cannot be read.
-pub fn diff_upper<L>(upper: &Dir, marks: Marks, below: &Stack<L>) -> Result<Vec<Change>, LayerError>
+pub fn diff_upper<L>(upper: &Dir, marks: Marks, below: &Stack<L>, ability: &Ability) -> Result<Vec<Change>, LayerError>
 where
-    L: Layer<Error = LayerError>,
+    L: Layer<Error = LayerError> + Sync,
 {
     let dir = upper.try_clone().map_err(reading(&RelPath::root()))?;
-    changes(&DirLayer::new(dir, marks), below)
+    changes(&UpperLayer::new(dir, marks, Over { below, ability, reach: Reach::CopiedUp }), below)
 }

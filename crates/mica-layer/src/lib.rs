@@ -15,6 +15,8 @@
 //! * [`pack`]: an upper becomes a layer tar, the same bytes for the same tree; [`apply_onto`]: it is brought onto a live
 //!   directory.
 //! * [`DirLayer`]: a directory with the kernel's [`Marks`], asked as a layer.
+//! * [`Ability`], [`stand_in`], [`restore`]: what a store without privilege has on disk for what it cannot make, and the
+//!   way back; [`UpperLayer`]: an upper read so, over its stack.
 //! * [`decoder`], [`encoder`]: the compression around a tar.
 //! * [`rebuild`]: the very tar back, from `diff/`, `index` and `recon` ([`recon::format`]).
 //!
@@ -22,6 +24,7 @@
 //! never through a symlink.
 #![forbid(unsafe_code)]
 
+mod ability;
 mod any_layer;
 mod apply;
 mod compress;
@@ -31,12 +34,15 @@ pub mod index;
 mod ladder;
 mod limits;
 mod marks;
+mod over;
 mod pack;
 pub mod recon;
+mod stand_in;
 pub mod tar;
 mod tree;
 mod unpack;
 
+pub use ability::{Ability, Ids, Privilege};
 pub use any_layer::AnyLayer;
 pub use apply::{Applied, Apply, ApplyError, apply_onto};
 pub use compress::{Compression, CompressionError, Decoder, Encoder, ZSTD_WINDOW_LOG_MAX, decoder, encoder};
@@ -45,7 +51,9 @@ pub use error::{EntryError, LayerError, Result};
 pub use index::Index;
 pub use limits::Limits;
 pub use marks::Marks;
+pub use over::{Below, Over, Reach, UpperLayer};
 pub use pack::{Pack, PackError, Packed, pack};
 pub use recon::rebuild;
+pub use stand_in::{StandIn, restore, stand_in};
 pub use tree::TreeError;
 pub use unpack::{Unpack, Unpacked, unpack};

@@ -4,7 +4,11 @@
 //! layer itself carries under the marks' prefix is kept escaped, as overlayfs escapes nested marks (Linux 6.7): the
 //! attribute `trusted.overlay.x` of a tar stands as `trusted.overlay.overlay.x`, which the kernel shows as
 //! `trusted.overlay.x`. A real character device 0:0 would be read as a whiteout; it stands as an empty file with the
-//! attribute [`Marks::device_zero`], which is under the prefix and so cannot come from a tar.
+//! attribute [`Marks::device_zero`], which is under the prefix and so cannot come from a tar. Any other device stands so
+//! with [`Marks::device`] where the store's owner cannot make it. overlayfs leaves both behind when it copies the file up,
+//! and whoever reads the copy asks the layer below ([`crate::restore`]).
+
+use mica_core::{Kind, Rdev};
 
 /// Which prefix the marks of a store have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -35,7 +39,10 @@ impl Marks {
         }
     }
 
-    /// The attribute that a directory with whiteouts carries, with an empty value, which says nothing of an origin. Where
+    /// The attribute of what overlayfs copied up (Linux 4.12): directories, and files of one name; symlinks, FIFOs and
+    /// devices where the prefix is not that of `user.*`, which they cannot carry.
+    ///
+    /// A directory of a sealed layer that has whiteouts carries it too, with an empty value, which says nothing of an origin. Where
     /// no other layer has the directory, overlayfs lists whiteouts as names unless this is there: it takes a directory of
     /// one layer as it is (`ovl_get_inode`, "non-merge dir that may have whiteouts", Linux 4.12).
     #[must_use]
@@ -52,6 +59,27 @@ impl Marks {
         match self {
             Self::Trusted => b"trusted.overlay.mica.device-zero",
             Self::User => b"user.overlay.mica.device-zero",
+        }
+    }
+
+    /// The attribute of an empty file that stands for a device; its value is `c 1:3` or `b 8:0`.
+    #[must_use]
+    pub const fn device(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.mica.device",
+            Self::User => b"user.overlay.mica.device",
+        }
+    }
+
+    /// The mark, and its value, of an empty file that stands for a device; `None` for what is no device.
+    #[must_use]
+    pub fn of_device(self, kind: &Kind) -> Option<(&'static [u8], Vec<u8>)> {
+        let value = |letter: char, rdev: &Rdev| format!("{letter} {}:{}", rdev.major, rdev.minor).into_bytes();
+        match kind {
+            Kind::CharDevice(Rdev { major: 0, minor: 0 }) => Some((self.device_zero(), Vec::new())),
+            Kind::CharDevice(rdev) => Some((self.device(), value('c', rdev))),
+            Kind::BlockDevice(rdev) => Some((self.device(), value('b', rdev))),
+            _ => None,
         }
     }
 
@@ -74,9 +102,39 @@ impl Marks {
     }
 }
 
+/// The device that a value of [`Marks::device`] names; `None` for what is no such value.
+pub(crate) fn device_of(value: &[u8]) -> Option<Kind> {
+    let (letter, numbers) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let (major, minor) = numbers.split_once(':')?;
+    let rdev = Rdev { major: major.parse().ok()?, minor: minor.parse().ok()? };
+    match letter {
+        "c" => Some(Kind::CharDevice(rdev)),
+        "b" => Some(Kind::BlockDevice(rdev)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mark_of_a_device_says_which_it_is() {
+        let rdev = Rdev { major: 259, minor: 1_048_575 };
+        for (kind, wanted) in [
+            (Kind::CharDevice(rdev), (&b"user.overlay.mica.device"[..], &b"c 259:1048575"[..])),
+            (Kind::BlockDevice(Rdev::default()), (b"user.overlay.mica.device", b"b 0:0")),
+            (Kind::CharDevice(Rdev::default()), (b"user.overlay.mica.device-zero", b"")),
+        ] {
+            let (name, value) = Marks::User.of_device(&kind).unwrap();
+            assert_eq!((name, &value[..]), wanted);
+            assert!(name == Marks::User.device_zero() || device_of(&value) == Some(kind));
+        }
+        assert_eq!(Marks::Trusted.of_device(&Kind::Fifo), None);
+        for wrong in [&b""[..], b"c", b"c 1", b"c 1:", b"d 1:2", b"c 1:4294967296", b"c\xff 1:2", b"c -1:2"] {
+            assert_eq!(device_of(wrong), None, "{wrong:?}");
+        }
+    }
 
     #[test]
     fn a_mark_in_a_tar_is_kept_as_an_attribute_and_not_read_as_a_mark() {

@@ -1,6 +1,6 @@
 //! An upper as a layer tar: the changeset alone, the same bytes for the same tree.
 //!
-//! Only the upper is read. Kernel marks become what a layer tar has (OCI image specification, "Whiteouts"), members come
+//! Only the upper is read, and for the paths that it has the stack below, where that is given ([`Over`]). Kernel marks become what a layer tar has (OCI image specification, "Whiteouts"), members come
 //! sorted by path with `/` lowest, and nothing is written that depends on the machine, the order of its directories or
 //! the time of packing. Sockets are left out, as they mean nothing without the process that made them. A sparse file is
 //! written whole.
@@ -14,20 +14,22 @@ use mica_sys::{Dir, File, Metadata};
 use crate::ladder::Ladder;
 use crate::tar::{Member, MemberKind, WriteError, Writer};
 use crate::tree::{Seen, look, look_at_self, reading, sorted_names};
-use crate::{LayerError, Marks};
+use crate::{LayerError, Marks, Over};
 
 /// The whiteout that makes its directory opaque.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// How an upper is packed.
 #[derive(Debug, Clone, Default)]
-pub struct Pack {
+pub struct Pack<'a> {
     /// The marks that it was written with.
     pub marks: Marks,
     /// The attributes of the root below. An upper's root is only a copy of it, and is packed when its mode, owner or
     /// extended attributes are others; its time changes with every name made in it and is not asked. `None`: the root
     /// is never packed.
     pub root: Option<Attrs>,
+    /// What the upper is read over; `None` where it is what it is.
+    pub over: Option<Over<'a>>,
 }
 
 /// What was packed.
@@ -66,10 +68,11 @@ pub enum PackError {
 /// # Errors
 /// [`PackError`]; [`crate::TreeError`] when the upper cannot be read or has marks whose meaning is in the layers below;
 /// [`WriteError`] when `out` takes no more. What was written until then is of no use.
-pub fn pack(upper: &Dir, how: &Pack, out: &mut dyn Write) -> Result<Packed, LayerError> {
+pub fn pack(upper: &Dir, how: &Pack<'_>, out: &mut dyn Write) -> Result<Packed, LayerError> {
     let mut packer = Packer {
         tar: Writer::new(Hashing { out, hasher: DigestHasher::default() }),
         marks: how.marks,
+        over: how.over,
         entries: 0,
         skipped: Vec::new(),
         groups: HashMap::new(),
@@ -89,6 +92,7 @@ pub fn pack(upper: &Dir, how: &Pack, out: &mut dyn Write) -> Result<Packed, Laye
 struct Packer<'a> {
     tar: Writer<Hashing<'a>>,
     marks: Marks,
+    over: Option<Over<'a>>,
     entries: u64,
     skipped: Vec<RelPath>,
     /// The first path, in order, of each file that has several names.
@@ -97,7 +101,10 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     fn root(&mut self, upper: &Dir, below: Option<&Attrs>) -> Result<(), LayerError> {
-        let root = look_at_self(upper, &RelPath::root(), self.marks)?;
+        let mut root = look_at_self(upper, &RelPath::root(), self.marks)?;
+        if let Some(over) = self.over {
+            root = over.read_root(root)?;
+        }
         if below.is_some_and(|below| Attrs { mtime: below.mtime, ..root.attrs.clone() } != *below) {
             self.member(b".", MemberKind::Directory, &root.attrs)?;
         }
@@ -117,6 +124,10 @@ impl Packer<'_> {
             let dir = ladder.here().map_err(reading(parent))?;
             let Some(seen) = look(dir, name.as_bytes(), &path, self.marks)? else {
                 return Err(PackError::Changed { path }.into());
+            };
+            let seen = match self.over {
+                Some(over) => over.read(seen, &path, self.marks)?,
+                None => seen,
             };
             if name.as_bytes().starts_with(WHITEOUT_PREFIX) {
                 return Err(PackError::WhiteoutName { path }.into());

@@ -7,6 +7,7 @@ use mica_core::{Attrs, Kind, LayerEntry, Name, Node, Rdev, RelPath, Timestamp, X
 use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
 
 use crate::Marks;
+use crate::marks::device_of;
 
 /// Why a directory cannot be read as a layer.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,8 @@ pub(crate) const HOST_LABEL: &[u8] = b"security.selinux";
 pub(crate) struct Seen {
     pub(crate) entry: LayerEntry,
     pub(crate) metadata: Metadata,
+    /// Whether overlayfs says that it copied this up.
+    pub(crate) has_origin: bool,
 }
 
 /// Turns a refused call into a [`TreeError`] that names the path.
@@ -68,7 +71,7 @@ fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Marks) -> Result<
         return Ok(None);
     };
     if metadata.is_whiteout_device() {
-        return Ok(Some(Seen { entry: LayerEntry::Whiteout, metadata }));
+        return Ok(Some(Seen { entry: LayerEntry::Whiteout, metadata, has_origin: false }));
     }
     let said = match metadata.kind {
         // `lgetxattr` by path walks through /proc for each attribute; a directory is opened anyway.
@@ -82,14 +85,15 @@ fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Marks) -> Result<
         }
     };
     if said.whiteout && metadata.kind == FileKind::File {
-        return Ok(Some(Seen { entry: LayerEntry::Whiteout, metadata }));
+        return Ok(Some(Seen { entry: LayerEntry::Whiteout, metadata, has_origin: false }));
     }
     let target = match metadata.kind {
         FileKind::Symlink => dir.read_link(name).map_err(reading(path))?,
         _ => Vec::new(),
     };
+    let has_origin = said.origin;
     let node = node(&metadata, said, target);
-    Ok(Some(Seen { entry: LayerEntry::Node(node), metadata }))
+    Ok(Some(Seen { entry: LayerEntry::Node(node), metadata, has_origin }))
 }
 
 /// The names in `dir`, which is `path` in the layer, sorted.
@@ -115,8 +119,7 @@ fn said_of_self(dir: &Dir, path: &RelPath, marks: Marks) -> Result<Said, TreeErr
 fn node(metadata: &Metadata, said: Said, target: Vec<u8>) -> Node {
     let device = Rdev { major: metadata.rdev_major, minor: metadata.rdev_minor };
     let kind = match metadata.kind {
-        FileKind::File if said.device_zero => Kind::CharDevice(Rdev::default()),
-        FileKind::File => Kind::File { size: metadata.size, content: None },
+        FileKind::File => said.device.unwrap_or(Kind::File { size: metadata.size, content: None }),
         FileKind::Directory => Kind::Directory { opaque: said.opaque, implicit: false },
         FileKind::Symlink => Kind::Symlink { target },
         FileKind::CharDevice => Kind::CharDevice(device),
@@ -148,7 +151,9 @@ pub(crate) const fn time(timestamp: Timestamp) -> Time {
 struct Said {
     opaque: bool,
     whiteout: bool,
-    device_zero: bool,
+    origin: bool,
+    /// What a file stands for.
+    device: Option<Kind>,
     xattrs: Xattrs,
 }
 
@@ -177,8 +182,12 @@ impl Said {
                 b"whiteout" => said.whiteout = true,
                 b"redirect" => return Err(TreeError::Redirect { path: path.clone() }),
                 b"metacopy" => return Err(TreeError::Metacopy { path: path.clone() }),
-                _ if name == marks.device_zero() => said.device_zero = true,
-                // origin, impure, nlink, uuid, protattr: what overlayfs remembers for itself.
+                b"origin" => said.origin = true,
+                _ if name == marks.device_zero() => said.device = Some(Kind::CharDevice(Rdev::default())),
+                _ if name == marks.device() => {
+                    said.device = value(&name).map_err(reading(path))?.and_then(|value| device_of(&value));
+                }
+                // impure, nlink, uuid, protattr: what overlayfs remembers for itself.
                 _ => {}
             }
         }

@@ -28,6 +28,8 @@
 //!   are kept.
 //! * A volume label makes nothing. Sockets and types of other vendors are errors.
 //! * What overlayfs would take for its own mark is kept escaped; see [`crate::Marks`].
+//! * What the owner of the store cannot make has a stand-in in `diff/`; the index says what the layer says. See
+//!   [`crate::stand_in`].
 //!
 //! Of all this `recon` keeps what `diff/` cannot, so that the tar comes back whatever it said twice.
 
@@ -45,7 +47,7 @@ use std::io::Read;
 use mica_core::{DiffId, DigestHasher};
 use mica_sys::Dir;
 
-use crate::{LayerError, Limits, Marks, Result};
+use crate::{Ability, LayerError, Limits, Marks, Result};
 use extract::Extract;
 
 /// How a layer is unpacked.
@@ -55,6 +57,8 @@ pub struct Unpack {
     pub marks: Marks,
     /// What the layer may cost.
     pub limits: Limits,
+    /// What can be put on disk; the rest has a [stand-in](crate::stand_in) there.
+    pub ability: Ability,
 }
 
 /// What came out of a tar.

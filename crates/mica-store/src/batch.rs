@@ -275,7 +275,11 @@ impl<'a> LayerBatch<'a> {
     ) -> Result<(Unpacked, Dir, Seal), StoreError> {
         staging.mkdir(draft.as_bytes(), DIR_MODE)?;
         let dir = staging.open_dir(draft.as_bytes())?;
-        let how = Unpack { marks: self.lease.store().marks(), limits: limits.clone() };
+        let how = Unpack {
+            marks: self.lease.store().marks(),
+            limits: limits.clone(),
+            ability: self.lease.store().ability().clone(),
+        };
         let name = || expected.map_or_else(|| "new".to_owned(), ToString::to_string);
         let unpacked =
             mica_layer::unpack(tar, &dir, &how).map_err(|source| StoreError::Layer { layer: name(), source })?;

@@ -7,6 +7,7 @@ mod tree;
 
 use mica_core::{BlobDigest, DiffId};
 
+use crate::ContainerName;
 use crate::containers::ContainerId;
 use crate::error::{ReadOnly, StoreError, What};
 use crate::images::config_of;
@@ -14,7 +15,6 @@ use crate::layers::{self, SealedLayer};
 use crate::names::NameRecord;
 use crate::records::{self, DIR_MODE};
 use crate::store::Store;
-use crate::{ContainerName, Owners};
 
 /// How much is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -449,7 +449,7 @@ fn look_into(layer: &SealedLayer, store: &Store) -> Result<Option<String>, Store
         return Ok(Some(chain_of(&error)));
     }
     let diff = layer.dir().open_dir(layers::DIFF.as_bytes())?;
-    match tree::differs(&index, diff, store.marks(), store.owners() == Owners::Native) {
+    match tree::differs(&index, diff, store.marks(), store.ability()) {
         Ok(difference) => Ok(difference),
         Err(error) => Ok(Some(chain_of(&error))),
     }

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use mica_core::{Attrs, DiffId, ImageId};
+use mica_core::{Attrs, DiffId, ImageId, Kind};
+use mica_layer::stand_in;
 use mica_sys::{Dir, Lock, SysError, Time};
 use serde::{Deserialize, Serialize};
 
@@ -420,11 +421,11 @@ impl Store {
         }
     }
 
-    /// Gives a directory the attributes that a layer states.
+    /// Gives a directory the attributes that a layer states, or what stands in for them.
     fn dress(&self, dir: &Dir, attrs: &Attrs) -> Result<(), SysError> {
-        if self.owners() != crate::Owners::Single {
-            dir.chown_self(attrs.uid, attrs.gid)?;
-        }
+        let directory = Kind::Directory { opaque: false, implicit: false };
+        let attrs = stand_in(&directory, attrs, self.ability()).attrs;
+        dir.chown_self(attrs.uid, attrs.gid)?;
         dir.chmod_self(attrs.mode)?;
         for (name, value) in &attrs.xattrs {
             dir.set_own_xattr(&self.marks().escape(name), value)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use mica_layer::Marks;
+use mica_layer::{Ability, Ids, Marks};
 use serde::{Deserialize, Serialize};
 
 /// How the owners that layers name stand on disk.
@@ -84,7 +84,23 @@ pub struct StoreOptions {
     pub gidmap: Vec<IdRow>,
 }
 
+/// The IDs inside that rows map; without rows, the owner's own alone.
+fn ids(rows: &[IdRow]) -> Ids {
+    match rows {
+        [] => Ids::root_alone(),
+        rows => Ids::Mapped(rows.iter().map(|row| (row.container, row.size)).collect()),
+    }
+}
+
 impl StoreOptions {
+    /// What whoever opens the store so can put on its disk.
+    pub(crate) fn ability(&self) -> Ability {
+        match self.owners {
+            Owners::Native => Ability::native(),
+            Owners::Mapped | Owners::Single => Ability::namespaced(ids(&self.idmap), ids(&self.gidmap)),
+        }
+    }
+
     /// A store of root's own, made when it is missing.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, run_root: impl Into<PathBuf>) -> Self {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use mica_layer::Marks;
+use mica_layer::{Ability, Marks};
 use mica_sys::{Dir, Lock, SysError};
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +134,7 @@ pub struct Store {
     run_root: PathBuf,
     marks: Marks,
     owners: Owners,
+    ability: Ability,
     uuid: String,
     boot: String,
     read_only: Option<ReadOnly>,
@@ -180,6 +181,7 @@ impl Store {
             run_root: options.run_root.clone(),
             marks: options.marks,
             owners: options.owners,
+            ability: options.ability(),
             uuid: record.uuid,
             boot: boot_id()?,
             read_only,
@@ -215,6 +217,12 @@ impl Store {
     #[must_use]
     pub const fn owners(&self) -> Owners {
         self.owners
+    }
+
+    /// What can be put on disk of what layers say; the rest has a stand-in there.
+    #[must_use]
+    pub const fn ability(&self) -> &Ability {
+        &self.ability
     }
 
     /// The store's own ID, made with it.

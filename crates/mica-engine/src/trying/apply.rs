@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mica_core::{Change, ChangeKind, RelPath};
-use mica_layer::{Apply, Marks, apply_onto};
+use mica_layer::{Apply, apply_onto};
 use mica_sys::Dir;
 
 use crate::container::{Base, Known, View};
@@ -70,8 +70,8 @@ impl Engine {
         }
         let mut applied = Applied::default();
         for (path, upper, target) in &work {
-            let root = Some(crate::container::own_attrs(target.open_dir(b"")?)?);
-            let done = apply_onto(upper, &Apply { marks: Marks::Trusted, root }, target, &mut |_| {});
+            let root = Some(crate::container::own_attrs(target.open_dir(b"")?, self.store.marks())?);
+            let done = apply_onto(upper, &Apply { marks: self.store.marks(), root }, target, &mut |_| {});
             let done = done.map_err(|error| Error::from(error).while_(format_args!("apply to {}", path.display())))?;
             applied.changes += done.changes;
         }

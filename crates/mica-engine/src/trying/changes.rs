@@ -25,11 +25,11 @@ impl Engine {
             };
             let prefix = RelPath::parse_loose(view.target.as_os_str().as_encoded_bytes())
                 .map_err(|error| Error::because(Kind::System, "a mount has no usable path", error))?;
-            if has_other_root(&upper, &target)? {
+            if has_other_root(&upper, &target, self.store.marks())? {
                 all.push(Change { path: prefix.clone(), kind: ChangeKind::Changed });
             }
-            let below = Stack::new(vec![DirLayer::new(target, Marks::Trusted)]);
-            let upper = DirLayer::new(upper, Marks::Trusted);
+            let below = Stack::new(vec![DirLayer::new(target, self.store.marks())]);
+            let upper = DirLayer::new(upper, self.store.marks());
             let changes = without_the_machines_own(mica_core::changes(&upper, &below)?, &upper, &below)?;
             all.extend(changes.into_iter().map(|change| Change { path: prefix.join_path(&change.path), ..change }));
         }
@@ -74,8 +74,8 @@ fn differs_in_time_alone(path: &RelPath, upper: &DirLayer, below: &Stack<DirLaye
 }
 
 /// Whether the directory that an upper stands for was changed itself, and not only what is in it.
-fn has_other_root(upper: &Dir, target: &Dir) -> Result<bool> {
-    let now = crate::container::own_attrs(upper.open_dir(b"")?)?;
-    let then = crate::container::own_attrs(target.open_dir(b"")?)?;
+fn has_other_root(upper: &Dir, target: &Dir, marks: Marks) -> Result<bool> {
+    let now = crate::container::own_attrs(upper.open_dir(b"")?, marks)?;
+    let then = crate::container::own_attrs(target.open_dir(b"")?, marks)?;
     Ok(Attrs { mtime: then.mtime, ..now } != then)
 }

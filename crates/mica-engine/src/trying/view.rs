@@ -66,11 +66,11 @@ impl Engine {
             let home = views.ensure_dir(name, 0o700)?;
             let upper = home.ensure_dir(b"upper", 0o755)?;
             home.ensure_dir(b"work", 0o700)?;
-            wear(&upper, &view.target)?;
+            wear(&upper, &view.target, self.store.marks())?;
             let path = container.path().join(&view.place);
             UpperDirs { upper: path.join("upper"), work: path.join("work"), volatile }
         };
-        let dirs = UnionDirs { lowers: vec![view.target.clone()], upper: Some(dirs), marks: Marks::Trusted };
+        let dirs = UnionDirs { lowers: vec![view.target.clone()], upper: Some(dirs), marks: self.store.marks() };
         Ok(DetachedMount::from(Overlay::default().mount(&dirs)?.into_fd()))
     }
 
@@ -100,8 +100,8 @@ impl Engine {
 }
 
 /// Gives an upper the look of the directory that it will stand over.
-fn wear(upper: &Dir, target: &Path) -> Result<()> {
-    let attrs = crate::container::own_attrs(Dir::open(target)?)?;
+fn wear(upper: &Dir, target: &Path, marks: Marks) -> Result<()> {
+    let attrs = crate::container::own_attrs(Dir::open(target)?, marks)?;
     upper.chown_self(attrs.uid, attrs.gid)?;
     upper.chmod_self(attrs.mode)?;
     for (name, value) in &attrs.xattrs {

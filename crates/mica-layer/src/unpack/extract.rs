@@ -14,7 +14,7 @@ use crate::error::lossy;
 use crate::recon::ReconWriter;
 use crate::tar::{Archive, Entry, EntryKind};
 use crate::tree::HOST_LABEL;
-use crate::{EntryError, LayerError, Result};
+use crate::{EntryError, LayerError, Result, stand_in};
 
 /// Holes are hashed as the zeros they read as, which costs time though no space. A layer may have this many bytes of
 /// them; what a file has beyond is left without a content hash.
@@ -347,9 +347,9 @@ impl<'a> Extract<'a> {
         let parent = self.directories.get(&self.tree, directory).map_err(refused(&entry.path))?;
         let mut file = parent.create_file(&name, 0o600).map_err(refused(&entry.path))?;
         let content = self.content(&mut file, entry, archive)?;
-        let attrs = attrs(entry);
-        settle(&file, &attrs, self.how).map_err(refused(&entry.path))?;
-        let mut node = FileNode::new(Kind::File { size: entry.size, content }, attrs);
+        let (kind, attrs) = (Kind::File { size: entry.size, content }, attrs(entry));
+        settle(&file, &stand_in(&kind, &attrs, &self.how.ability).attrs, self.how).map_err(refused(&entry.path))?;
+        let mut node = FileNode::new(kind, attrs);
         node.stored = entry.stored;
         node.runs = entry.sparse.clone().map(Vec::into_boxed_slice);
         if entry.stored > 0 {
@@ -457,19 +457,19 @@ fn settle(file: &File, attrs: &Attrs, how: &Unpack) -> std::result::Result<(), S
     file.set_mtime(time(attrs))
 }
 
-/// A symlink, device or FIFO.
+/// A symlink, device or FIFO, or what stands in for it.
 fn make_special(at: &Dir, name: &[u8], kind: &Kind, attrs: &Attrs, how: &Unpack) -> std::result::Result<(), SysError> {
+    let stands = stand_in(kind, attrs, &how.ability);
+    let attrs = &*stands.attrs;
+    if let Some((mark, value)) = how.marks.of_device(kind).filter(|_| stands.is_marked_file) {
+        let file = at.create_file(name, 0o600)?;
+        file.set_xattr(mark, &value)?;
+        return settle(&file, attrs, how);
+    }
     match kind {
         Kind::Symlink { target } => {
             at.symlink(target, name)?;
             at.chown(name, attrs.uid, attrs.gid)?;
-        }
-        // overlayfs would read it as a whiteout.
-        Kind::CharDevice(Rdev { major: 0, minor: 0 }) => {
-            let file = at.create_file(name, 0o600)?;
-            settle(&file, attrs, how)?;
-            file.set_xattr(how.marks.device_zero(), b"")?;
-            return file.set_mtime(time(attrs));
         }
         _ => {
             let (kind, rdev) = match kind {

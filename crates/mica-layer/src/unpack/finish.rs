@@ -14,7 +14,7 @@ use super::tree::{FileId, PathId, Said, Tree};
 use crate::error::lossy;
 use crate::index::IndexWriter;
 use crate::recon::BodyPlace;
-use crate::{EntryError, LayerError, Result};
+use crate::{EntryError, LayerError, Result, stand_in};
 
 impl Extract<'_> {
     pub(super) fn finish(mut self) -> Result<Made> {
@@ -111,8 +111,9 @@ impl Extract<'_> {
     fn settle_directory(&mut self, id: PathId) -> Outcome<()> {
         let place = self.tree.place(id);
         let Said::Directory(stated) = &place.said else { return Ok(()) };
-        let attrs = stated.as_deref().cloned().unwrap_or_else(Attrs::implicit_directory);
+        let said = stated.as_deref().cloned().unwrap_or_else(Attrs::implicit_directory);
         let opaque = place.is_opaque || place.is_hidden;
+        let attrs = stand_in(&Kind::Directory { opaque, implicit: stated.is_none() }, &said, &self.how.ability).attrs;
         let (parent, name) = (place.parent, Arc::clone(&place.name));
         let path = self.tree.path(id);
         if id == Tree::ROOT {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use mica_core::{Attrs, Change, Stack};
-use mica_layer::{Applied, Apply, ApplyError, DirLayer, LayerError, Marks, apply_onto, diff_upper};
+use mica_layer::{Ability, Applied, Apply, ApplyError, DirLayer, LayerError, Marks, apply_onto, diff_upper};
 use mica_sys::{Dir, Time};
 use mica_testkit::{Entry, Scratch, Snapshot, Tree, What, needs, tree};
 use proptest::prelude::*;
@@ -36,9 +36,13 @@ fn check(below: &Tree, changes: &Tree) {
     let target = written(&scratch, "target", below);
     let as_it_was = written(&scratch, "as it was", below);
     let upper = upper(&scratch, "upper", changes);
-    let expected =
-        diff_upper(&open(&upper), Marks::Trusted, &Stack::new(vec![DirLayer::new(open(&as_it_was), Marks::Trusted)]))
-            .unwrap();
+    let expected = diff_upper(
+        &open(&upper),
+        Marks::Trusted,
+        &Stack::new(vec![DirLayer::new(open(&as_it_was), Marks::Trusted)]),
+        &Ability::native(),
+    )
+    .unwrap();
     let before = Snapshot::of(&upper);
     let (applied, said) = apply(&upper, &target);
     let applied = applied.unwrap();

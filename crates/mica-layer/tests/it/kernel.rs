@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mica_core::Stack;
-use mica_layer::{Apply, DirLayer, LayerError, Marks, TreeError, apply_onto, diff_upper};
+use mica_layer::{Ability, Apply, DirLayer, LayerError, Marks, TreeError, apply_onto, diff_upper};
 use mica_sys::Dir;
 use mica_testkit::{Scratch, Snapshot, Tree, needs, tree};
 
@@ -139,7 +139,7 @@ fn applied_onto_the_lower_it_gives_what_the_kernel_shows() {
     lower.assert_unchanged(&changed.place("lower"), "everything");
 
     let below = DirLayer::new(Dir::open(&changed.place("lower")).unwrap(), Marks::Trusted);
-    let changes = diff_upper(&upper, Marks::Trusted, &Stack::new(vec![below])).unwrap();
+    let changes = diff_upper(&upper, Marks::Trusted, &Stack::new(vec![below]), &Ability::native()).unwrap();
     let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
     said.sort_by_key(|line| changes.iter().position(|change| change == line));
     assert_eq!(said, changes);

@@ -127,7 +127,7 @@ fn marks_of_the_overlay_are_not_packed_and_escaped_ones_are_what_they_were() {
         // The host's label, which each host with a policy gives to every file.
         dir.set_xattr(b"f", b"security.selinux", b"system_u:object_r:tmp_t:s0").unwrap();
         let mut tar = Vec::new();
-        pack(&dir, &Pack { marks, root: None }, &mut tar).unwrap();
+        pack(&dir, &Pack { marks, ..Pack::default() }, &mut tar).unwrap();
         assert_eq!(names(&tar), ["d/", "d/.wh..wh..opq", "f"]);
         let found = entries(&tar);
         assert!(found[0].0.xattrs.is_empty() && found[1].0.xattrs.is_empty());
@@ -247,7 +247,7 @@ fn the_root_is_packed_when_it_was_changed_and_only_then() {
     let below = Attrs { mode: 0o755, ..Attrs::default() };
     let names_over = |root: Option<&Attrs>| {
         let mut tar = Vec::new();
-        pack(&dir, &Pack { marks: Marks::Trusted, root: root.cloned() }, &mut tar).unwrap();
+        pack(&dir, &Pack { root: root.cloned(), ..Pack::default() }, &mut tar).unwrap();
         names(&tar)
     };
     // Its time has moved with the file; that alone is no change.

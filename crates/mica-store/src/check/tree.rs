@@ -1,13 +1,13 @@
-//! Whether a layer's diff/ is what its index says, entry by entry. Content is not read here: a rebuild does that.
+//! Whether a layer's diff/ is what its index says, or its stand-in, entry by entry. Content is not read here: a rebuild does that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mica_core::{Kind, Layer, LayerEntry, Name, Node, RelPath};
-use mica_layer::{DirLayer, Index, LayerError, Marks};
+use mica_layer::{Ability, DirLayer, Index, LayerError, Marks, stand_in};
 use mica_sys::Dir;
 
 /// The first path at which they differ, and how; `None` when they do not.
-pub(super) fn differs(index: &Index, diff: Dir, marks: Marks, owners: bool) -> Result<Option<String>, LayerError> {
+pub(super) fn differs(index: &Index, diff: Dir, marks: Marks, ability: &Ability) -> Result<Option<String>, LayerError> {
     let tree = DirLayer::new(diff, marks);
     let mut groups: BTreeMap<u64, Option<u64>> = BTreeMap::new();
     for entry in index.entries() {
@@ -23,7 +23,7 @@ pub(super) fn differs(index: &Index, diff: Dir, marks: Marks, owners: bool) -> R
             (LayerEntry::Node(said), LayerEntry::Node(found)) => (said, found),
             _ => return Ok(Some(format!("{path} is a whiteout in one and a file in the other"))),
         };
-        if let Some(how) = node_differs(&said, &found, owners) {
+        if let Some(how) = node_differs(&said, &found, ability) {
             return Ok(Some(format!("{path} has another {how}")));
         }
         if let Some(group) = said.link_group
@@ -50,7 +50,7 @@ fn stray(index: &Index, tree: &DirLayer, path: &RelPath) -> Result<Option<Name>,
     Ok(tree.names(path)?.into_iter().find(|name| !said.contains(name)))
 }
 
-fn node_differs(said: &Node, found: &Node, owners: bool) -> Option<&'static str> {
+fn node_differs(said: &Node, found: &Node, ability: &Ability) -> Option<&'static str> {
     let kinds = match (&said.kind, &found.kind) {
         (Kind::File { size: said, .. }, Kind::File { size: found, .. }) => said == found,
         (Kind::Directory { opaque: said, .. }, Kind::Directory { opaque: found, .. }) => said == found,
@@ -59,12 +59,13 @@ fn node_differs(said: &Node, found: &Node, owners: bool) -> Option<&'static str>
     if !kinds {
         return Some("type, size or target");
     }
-    let (said, found) = (&said.attrs, &found.attrs);
+    let said = stand_in(&said.kind, &said.attrs, ability).attrs;
+    let found = &found.attrs;
     // Linux keeps a symlink's mode as 0777 whatever a tar says.
     if said.mode != found.mode {
         return Some("mode");
     }
-    if owners && (said.uid, said.gid) != (found.uid, found.gid) {
+    if (said.uid, said.gid) != (found.uid, found.gid) {
         return Some("owner");
     }
     if said.mtime != found.mtime {

@@ -20,7 +20,7 @@ impl Tree {
         }
         dated.write_layer(scratch.path(), Marks::Trusted);
         let mut tar = Vec::new();
-        pack(&scratch.dir(), &Pack { marks: Marks::Trusted, root: None }, &mut tar).expect("the tree is packed");
+        pack(&scratch.dir(), &Pack::default(), &mut tar).expect("the tree is packed");
         tar
     }
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use mica_core::{Attrs, Name, RelPath};
-use mica_layer::{Limits, Marks, Pack, Unpack, pack, unpack};
+use mica_layer::{Marks, Pack, Unpack, pack, unpack};
 use mica_sys::Dir;
 use mica_testkit::{Entry, Scratch, Snapshot, Tree, What, needs};
 use mica_union::{Driver, Overlay, UnionDirs};
@@ -88,9 +88,9 @@ fn through_a_tar(tree: &Tree, layer: &Path, marks: Marks) {
     let packed = Scratch::new();
     tree.write_layer(packed.path(), marks);
     let mut tar = Vec::new();
-    let how = Pack { marks, root: Some(Attrs::implicit_directory()) };
+    let how = Pack { marks, root: Some(Attrs::implicit_directory()), over: None };
     pack(&packed.dir(), &how, &mut tar).unwrap();
-    let how = Unpack { marks, limits: Limits::default() };
+    let how = Unpack { marks, ..Unpack::default() };
     unpack(&mut &tar[..], &Dir::open(layer).unwrap(), &how).unwrap();
 }
 
