@@ -54,6 +54,41 @@ pub fn driver_suite(driver: &dyn Driver, marks: Marks) {
     assert!(broken.is_empty(), "{} with {marks:?} marks does not pass:\n{}", driver.name(), broken.join("\n"));
 }
 
+/// Runs every case begun on one driver and ended on the other, handed over after each of its steps: an upper that one
+/// wrote reads the same under the other, and can be written on. As [`driver_suite`] otherwise.
+pub fn hand_over_suite(first: &dyn Driver, then: &dyn Driver, marks: Marks) {
+    let mut broken = Vec::new();
+    for case in cases::all() {
+        for at in 0..=case.steps.len() {
+            if catch_unwind(AssertUnwindSafe(|| hand_over(first, then, marks, &case, at))).is_err() {
+                broken.push(format!("  {} after {at} steps ({})", case.name, case.because));
+            }
+        }
+    }
+    let (first, then) = (first.name(), then.name());
+    assert!(broken.is_empty(), "{first} to {then} with {marks:?} marks does not pass:\n{}", broken.join("\n"));
+}
+
+fn hand_over(first: &dyn Driver, then: &dyn Driver, marks: Marks, case: &Case, at: usize) {
+    let bench = Bench::new(first, marks, &case.lowers);
+    let (before, after) = case.steps.split_at(at);
+    let mut halfway = None;
+    for (driver, steps) in [(first, before), (then, after)] {
+        let mounted = driver.mount(&bench.dirs()).unwrap_or_else(|error| panic!("{error}: {:?}", error.hint()));
+        let merged = mounted.dir().unwrap();
+        if let Some(halfway) = halfway.take() {
+            let halfway: Tree = halfway;
+            halfway.assert_is(&Tree::read_dir(&merged), "what the first driver left, under the second");
+        }
+        steps.iter().for_each(|step| step.take(&merged));
+        halfway = Some(Tree::read_dir(&merged));
+        drop((merged, mounted));
+        driver.settle(&bench.dirs()).unwrap_or_else(|error| panic!("{error}: {:?}", error.hint()));
+    }
+    case.shows.assert_is(&bench.show(&bench.dirs()), "what both wrote, under the first");
+    bench.assert_lowers_whole("both");
+}
+
 fn run_case(driver: &dyn Driver, marks: Marks, case: &Case) {
     let bench = Bench::new(driver, marks, &case.lowers);
     let before = Tree::of_stack(&case.lowers);

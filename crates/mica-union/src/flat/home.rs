@@ -1,9 +1,10 @@
 //! `work/flat`: a tree with its manifest, and how both come to stand there.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mica_core::RelPath;
-use mica_sys::{Dir, SysError, Time};
+use mica_sys::{Dir, Errno, SysError, Time};
 
 use super::manifest::{Manifest, Stamp};
 use super::{NAME, make};
@@ -202,16 +203,24 @@ fn exchange(staging: &Dir, upper: &Path) -> Result<(), UnionError> {
     parent_of(upper).and_then(|parent| staging.exchange(UPPER, &parent, name)).map_err(refused)
 }
 
-/// Whether all that the manifest says of the upper is so.
+/// Whether the upper says what the manifest has of it and no more.
 pub(super) fn is_as_recorded(manifest: &Manifest, upper: &Dir) -> Result<bool, UnionError> {
+    let wrong = |source| UnionError::Open { driver: NAME, role: Role::Upper, source };
+    // overlayfs gives a directory the time back that it had before a copy-up into it, and of the root the ctime is not
+    // known: its names tell. Every other directory has another ctime then.
+    let names: BTreeSet<Vec<u8>> = upper.read_dir().map_err(wrong)?.into_iter().map(|entry| entry.name).collect();
+    let root = manifest.directories.get(&RelPath::root()).into_iter().flatten();
+    let recorded = root.filter(|(_, record)| record.upper.is_some()).map(|(name, _)| name.as_bytes());
+    if !names.iter().map(Vec::as_slice).eq(recorded) {
+        return Ok(false);
+    }
     for (path, records) in &manifest.directories {
         if records.values().all(|record| record.upper.is_none()) {
             continue;
         }
-        let wrong = |source| UnionError::Open { driver: NAME, role: Role::Upper, source };
         let dir = match make::open_below(upper, path) {
             Ok(dir) => dir,
-            Err(error) if error.is_not_found() || error.errno() == mica_sys::Errno::NOTDIR => return Ok(false),
+            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
             Err(error) => return Err(wrong(error)),
         };
         for (name, record) in records {

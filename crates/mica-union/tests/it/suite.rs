@@ -1,7 +1,7 @@
 //! The driver suite, once for each driver and kind of marks.
 
 use mica_layer::Marks;
-use mica_testkit::driver_suite::driver_suite;
+use mica_testkit::driver_suite::{driver_suite, hand_over_suite};
 use mica_testkit::{Scratch, needs};
 use mica_union::{Flat, Overlay};
 
@@ -34,4 +34,23 @@ fn flat_passes_with_trusted_marks() {
 fn flat_passes_with_user_marks() {
     needs!(root);
     driver_suite(&Flat::new(), Marks::User);
+}
+
+#[test]
+fn what_overlay_wrote_flat_reads_and_writes_on() {
+    needs!(root, overlay);
+    hand_over_suite(&Overlay::new(), &Flat::new(), Marks::Trusted);
+}
+
+#[test]
+fn what_flat_wrote_overlay_reads_and_writes_on() {
+    needs!(root, overlay);
+    hand_over_suite(&Flat::new(), &Overlay::new(), Marks::Trusted);
+}
+
+#[test]
+fn both_hand_over_with_user_marks() {
+    needs!(root, userxattr);
+    hand_over_suite(&Overlay::new(), &Flat::new(), Marks::User);
+    hand_over_suite(&Flat::new(), &Overlay::new(), Marks::User);
 }
