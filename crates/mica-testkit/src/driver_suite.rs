@@ -55,7 +55,8 @@ pub fn driver_suite(driver: &dyn Driver, marks: Marks) {
 }
 
 /// Runs every case begun on one driver and ended on the other, handed over after each of its steps: an upper that one
-/// wrote reads the same under the other, and can be written on. As [`driver_suite`] otherwise.
+/// wrote reads the same under the other, and can be written on. Upper and lowers are on a tmpfs. As [`driver_suite`]
+/// otherwise.
 pub fn hand_over_suite(first: &dyn Driver, then: &dyn Driver, marks: Marks) {
     let mut broken = Vec::new();
     for case in cases::all() {
@@ -70,7 +71,7 @@ pub fn hand_over_suite(first: &dyn Driver, then: &dyn Driver, marks: Marks) {
 }
 
 fn hand_over(first: &dyn Driver, then: &dyn Driver, marks: Marks, case: &Case, at: usize) {
-    let bench = Bench::new(first, marks, &case.lowers);
+    let bench = Bench::in_place(Scratch::in_memory(), first, marks, &case.lowers);
     let (before, after) = case.steps.split_at(at);
     let mut halfway = None;
     for (driver, steps) in [(first, before), (then, after)] {
@@ -123,7 +124,10 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(driver: &'a dyn Driver, marks: Marks, lowers: &[Tree]) -> Self {
-        let scratch = Scratch::new();
+        Self::in_place(Scratch::new(), driver, marks, lowers)
+    }
+
+    fn in_place(scratch: Scratch, driver: &'a dyn Driver, marks: Marks, lowers: &[Tree]) -> Self {
         // The upper is the topmost statement about the root; whoever makes one gives it the root that shows below.
         let mut upper = Tree::new();
         upper.put(RelPath::root(), Tree::of_stack(lowers).get(&RelPath::root()).unwrap().clone());

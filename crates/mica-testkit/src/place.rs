@@ -24,6 +24,15 @@ impl Scratch {
         Self { dir: tempfile::Builder::new().prefix("mica-test.").tempdir().expect("a temporary directory") }
     }
 
+    /// A new one on a tmpfs of its own, where flushing costs nothing. Needs root.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        let scratch = Self::new();
+        let place = scratch.path();
+        mount(Path::new("mica-test"), place, "tmpfs", MountFlags::empty(), "mode=700").expect("a tmpfs");
+        scratch
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -79,14 +88,42 @@ impl LoopFs {
     /// An ext4 of `bytes`, with no blocks held back for root. Needs `needs!(loop_devices)`.
     #[must_use]
     pub fn ext4(bytes: u64) -> Self {
+        Self::make(bytes, &["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal"])
+    }
+
+    /// An XFS of the least size, whose files can share blocks or not. Needs `needs!(loop_devices, program "mkfs.xfs")`.
+    #[must_use]
+    pub fn xfs(reflink: bool) -> Self {
+        Self::make(300 << 20, &["mkfs.xfs", "-q", "-f", "-m", if reflink { "reflink=1" } else { "reflink=0" }])
+    }
+
+    /// A btrfs of the least size. Needs `needs!(loop_devices, program "mkfs.btrfs")`.
+    #[must_use]
+    pub fn btrfs() -> Self {
+        Self::make(128 << 20, &["mkfs.btrfs", "-q", "-f"])
+    }
+
+    fn make(bytes: u64, mkfs: &[&str]) -> Self {
         let scratch = Scratch::new();
         let image = scratch.path().join("image");
         File::create(&image).and_then(|file| file.set_len(bytes)).expect("an image file");
-        run(&["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal"], &image, None);
+        run(mkfs, &image, None);
         let place = scratch.make("mnt");
         // mount(8) frees the loop device with the last unmount.
         run(&["mount", "-o", "loop"], &image, Some(&place));
         Self { scratch }
+    }
+
+    /// Bytes in use, when all is on disk.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        let dir = Dir::open(&self.path()).expect("the file system opens");
+        // Blocks that are freed or allocated late are counted after the second.
+        for _ in 0..2 {
+            dir.syncfs().expect("syncfs");
+        }
+        let stat = rustix::fs::statvfs(self.path()).expect("statvfs");
+        (stat.f_blocks - stat.f_bfree) * stat.f_frsize
     }
 
     /// Where it is mounted.

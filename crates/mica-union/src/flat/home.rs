@@ -65,25 +65,19 @@ impl Work {
     /// number of the upper.
     pub(super) fn home(&self, upper: u64) -> Result<Option<Home>, UnionError> {
         let Some(dir) = self.dir.open_dir_if_there(HOME).map_err(self.refused())? else { return Ok(None) };
-        if let Some(new) = self.read(&dir, NEW_MANIFEST)? {
-            if new.upper_root.ino == upper {
-                dir.rename(NEW_MANIFEST, &dir, MANIFEST).map_err(self.refused())?;
-                return Ok(Some(Home { dir, manifest: new }));
+        if let Some(bytes) = dir.read_if_there(NEW_MANIFEST, MOST).map_err(self.refused())? {
+            match Manifest::decode(&bytes) {
+                Some(new) if new.upper_root.ino == upper => {
+                    dir.rename(NEW_MANIFEST, &dir, MANIFEST).map_err(self.refused())?;
+                    return Ok(Some(Home { dir, manifest: new }));
+                }
+                // Its upper was not put in place: it is flushed before that, so neither was that of one that was cut off.
+                _ => dir.unlink(NEW_MANIFEST).map_err(self.refused())?,
             }
-            dir.unlink(NEW_MANIFEST).map_err(self.refused())?;
         }
-        match self.read(&dir, MANIFEST)? {
+        let bytes = dir.read_if_there(MANIFEST, MOST).map_err(self.refused())?;
+        match bytes.as_deref().and_then(Manifest::decode) {
             Some(manifest) => Ok(Some(Home { dir, manifest })),
-            None => Err(UnionError::Manifest { driver: NAME, path: self.path.join("flat/manifest") }),
-        }
-    }
-
-    fn read(&self, home: &Dir, name: &[u8]) -> Result<Option<Manifest>, UnionError> {
-        let Some(bytes) = home.read_if_there(name, MOST).map_err(self.refused())? else { return Ok(None) };
-        match Manifest::decode(&bytes) {
-            Some(manifest) => Ok(Some(manifest)),
-            // It is flushed before it is needed: one that was cut off is of an upper that was not put in place.
-            None if name == NEW_MANIFEST => Ok(None),
             None => Err(UnionError::Manifest { driver: NAME, path: self.path.join("flat/manifest") }),
         }
     }

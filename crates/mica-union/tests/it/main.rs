@@ -7,6 +7,9 @@
     reason = "a test panics; clippy knows tests by their attribute, not their helpers"
 )]
 
+mod flat;
+mod flat_crash;
+mod flat_places;
 mod oracle;
 mod overlay;
 mod refusals;
