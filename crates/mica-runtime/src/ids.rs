@@ -5,18 +5,15 @@
 
 use std::fs;
 
+use mica_sys::process::{IdMaps, IdRow, id_maps};
 use oci_spec::runtime::Spec;
 
-use crate::error::{At, Cause, RuntimeError, Step};
-
-/// Runs of ids, as numbered inside the namespace: the first and how many.
-type Runs = Vec<(u32, u32)>;
+use crate::error::{At, RuntimeError, Step};
 
 /// What ids a container can have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ids {
-    users: Runs,
-    groups: Runs,
+    maps: IdMaps,
     /// Whether supplementary groups can be set. Where a user mapped its own group alone they cannot: dropping one could give access.
     pub(crate) set_groups: bool,
 }
@@ -24,22 +21,17 @@ pub(crate) struct Ids {
 impl Ids {
     /// Those of this process.
     pub(crate) fn of_this_process() -> Result<Self, RuntimeError> {
-        let read = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).at(|| Step::Ids);
-        let set_groups = match fs::read_to_string("/proc/self/setgroups") {
-            Ok(word) => word.trim() != "deny",
+        match fs::read_to_string("/proc/self/setgroups") {
+            Ok(word) => Ok(Self { maps: id_maps().at(|| Step::Ids)?, set_groups: word.trim() != "deny" }),
             // A kernel without user namespaces has no such file.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::all()),
-            Err(error) => return Err(error).at(|| Step::Ids),
-        };
-        let runs = |name: &str| -> Result<Runs, RuntimeError> {
-            let text = read(name)?;
-            runs(&text).ok_or_else(|| Cause::of(format!("/proc/self/{name} reads {text:?}"))).at(|| Step::Ids)
-        };
-        Ok(Self { users: runs("uid_map")?, groups: runs("gid_map")?, set_groups })
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::all()),
+            Err(error) => Err(error).at(|| Step::Ids),
+        }
     }
 
     fn all() -> Self {
-        Self { users: vec![(0, u32::MAX)], groups: vec![(0, u32::MAX)], set_groups: true }
+        let rows = || vec![IdRow { inside: 0, outside: 0, count: u32::MAX }];
+        Self { maps: IdMaps { uids: rows(), gids: rows() }, set_groups: true }
     }
 
     /// Takes out of `spec` what these ids do not allow and nothing depends on.
@@ -54,13 +46,13 @@ impl Ids {
         }
         let Some(process) = spec.process_mut() else { return Ok(()) };
         let user = process.user_mut();
-        for (what, id, runs) in [("user", user.uid(), &self.users), ("group", user.gid(), &self.groups)] {
-            if !has(runs, id) {
-                return Err(RuntimeError::NotMapped { what, id, there_are: words(runs) });
+        for (what, id, rows) in [("user", user.uid(), &self.maps.uids), ("group", user.gid(), &self.maps.gids)] {
+            if !has(rows, id) {
+                return Err(RuntimeError::NotMapped { what, id, there_are: words(rows) });
             }
         }
         let mut groups = user.additional_gids().clone().unwrap_or_default();
-        groups.retain(|gid| self.set_groups && has(&self.groups, *gid));
+        groups.retain(|gid| self.set_groups && has(&self.maps.gids, *gid));
         user.set_additional_gids((!groups.is_empty()).then_some(groups));
         Ok(())
     }
@@ -68,31 +60,21 @@ impl Ids {
     /// Whether a mount option names a group that is not mapped.
     fn lacks_group(&self, option: &str) -> bool {
         let group = option.strip_prefix("gid=").and_then(|gid| gid.parse().ok());
-        group.is_some_and(|gid: u32| !has(&self.groups, gid))
+        group.is_some_and(|gid: u32| !has(&self.maps.gids, gid))
     }
 }
 
-fn has(runs: &Runs, id: u32) -> bool {
-    runs.iter().any(|(first, count)| id.checked_sub(*first).is_some_and(|offset| offset < *count))
+fn has(rows: &[IdRow], id: u32) -> bool {
+    rows.iter().any(|row| id.checked_sub(row.inside).is_some_and(|offset| offset < row.count))
 }
 
 /// `0, 1000-65535`.
-fn words(runs: &Runs) -> String {
-    let run = |(first, count): &(u32, u32)| match count {
-        1 => first.to_string(),
-        _ => format!("{first}-{}", first.saturating_add(count.saturating_sub(1))),
+fn words(rows: &[IdRow]) -> String {
+    let run = |row: &IdRow| match row.count {
+        1 => row.inside.to_string(),
+        count => format!("{}-{}", row.inside, row.inside.saturating_add(count.saturating_sub(1))),
     };
-    runs.iter().map(run).collect::<Vec<_>>().join(", ")
-}
-
-/// Reads the rows of `/proc/PID/uid_map`: inside, outside, count.
-fn runs(text: &str) -> Option<Runs> {
-    let row = |line: &str| {
-        let mut fields = line.split_whitespace().map(str::parse);
-        let (first, _outside, count) = (fields.next()?.ok()?, fields.next()?.ok()?, fields.next()?.ok()?);
-        Some((first, count))
-    };
-    text.lines().map(row).collect()
+    rows.iter().map(run).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -124,15 +106,13 @@ mod tests {
             .join(",")
     }
 
-    #[test]
-    fn rows_are_runs_of_ids_and_anything_else_is_refused() {
-        assert_eq!(
-            runs("         0       1000          1\n         1     100000      65536\n"),
-            Some(vec![(0, 1), (1, 65536)])
-        );
-        assert_eq!(runs(""), Some(vec![]));
-        assert_eq!(runs("0 1000\n"), None);
-        assert_eq!(words(&vec![(0, 1), (1000, 64536)]), "0, 1000-65535");
+    fn rows(counts: &[u32]) -> Vec<IdRow> {
+        let mut inside = 0;
+        let row = |count: &u32| {
+            inside += count;
+            IdRow { inside: inside - count, outside: 1000 * inside, count: *count }
+        };
+        counts.iter().map(row).collect()
     }
 
     #[test]
@@ -140,7 +120,8 @@ mod tests {
         let spec = fitted(&Ids::all(), 1000, &[4, 27]).unwrap();
         assert_eq!(groups(&spec), [4, 27]);
         assert!(terminals(&spec).ends_with("gid=5"));
-        let range = Ids { users: vec![(0, 1), (1, 65536)], groups: vec![(0, 1), (1, 65536)], set_groups: true };
+        let maps = IdMaps { uids: rows(&[1, 65536]), gids: rows(&[1, 65536]) };
+        let range = Ids { maps, set_groups: true };
         let spec = fitted(&range, 1000, &[4, 100_000]).unwrap();
         assert_eq!(groups(&spec), [4], "the other has no number here");
         assert!(terminals(&spec).ends_with("gid=5"));
@@ -150,7 +131,7 @@ mod tests {
 
     #[test]
     fn one_id_is_root_alone() {
-        let single = Ids { users: vec![(0, 1)], groups: vec![(0, 1)], set_groups: false };
+        let single = Ids { maps: IdMaps::single(1000, 1000), set_groups: false };
         let spec = fitted(&single, 0, &[0, 4]).unwrap();
         assert_eq!(groups(&spec), [] as [u32; 0]);
         assert_eq!(terminals(&spec), "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620");
@@ -160,6 +141,6 @@ mod tests {
     #[test]
     fn this_process_has_its_own_id() {
         let ids = Ids::of_this_process().unwrap();
-        assert!(has(&ids.users, mica_sys::process::effective_uid()), "{ids:?}");
+        assert!(has(&ids.maps.uids, mica_sys::process::effective_uid()), "{ids:?}");
     }
 }

@@ -85,7 +85,11 @@ fn attach_extra(root: &Root, mount: &Mount, target: &Path) -> Result<(), Runtime
         FileKind::Directory => Missing::Directory,
         _ => Missing::File,
     };
-    attach_on(mount, root.make(target, missing).at(step)?).at(step)?;
+    match attach_on(mount, root.make(target, missing).at(step)?) {
+        // A file of the machine's that was removed since its mount was made is not shown; there is nothing to show.
+        Err(error) if error.is_not_found() && metadata_of(mount).at(step)?.nlink == 0 => return Ok(()),
+        done => done.at(step)?,
+    }
     mount.set_attrs(&guarded(), Reach::Tree).at(step)
 }
 

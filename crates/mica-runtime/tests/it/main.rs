@@ -69,6 +69,7 @@ fn main() -> ExitCode {
             the_root_is_read_only_when_asked_for,
             binds_take_their_options_and_missing_targets_are_made,
             further_mounts_are_attached_where_they_belong,
+            a_further_mount_of_what_was_removed_is_left_out,
             symlinks_in_an_image_lead_no_mount_outside,
             a_symlink_for_proc_is_refused,
             the_hosts_mounts_are_as_before,

@@ -145,6 +145,19 @@ pub(crate) fn further_mounts_are_attached_where_they_belong() {
     assert!(out.out.starts_with("at home\n") && out.out.contains("Permission denied"), "{out:?}");
 }
 
+/// A file of a live machine may go while its view is made.
+pub(crate) fn a_further_mount_of_what_was_removed_is_left_out() {
+    needs!(root, program "busybox");
+    let mut case = Case::sh("cat /kept; test -s /gone || echo nothing");
+    let place = case.beside("place");
+    for name in ["kept", "gone"] {
+        fs::write(place.join(name), format!("{name}\n")).unwrap();
+        case.extra.push((place.join(name), Path::new("/").join(name)));
+    }
+    case.removed = Some(place.join("gone"));
+    assert_eq!(case.run().good(), "kept\nnothing\n");
+}
+
 /// The image's own links stand where mount points are expected, and lead up and out.
 pub(crate) fn symlinks_in_an_image_lead_no_mount_outside() {
     needs!(root, program "busybox");

@@ -55,6 +55,9 @@ fn start(job: &str) -> Result<u8, RuntimeError> {
         stdio: if job["tty"].as_bool().unwrap() { Stdio::Tty } else { Stdio::Inherit },
         extra_mounts: extra_mounts.collect(),
     };
+    if let Some(path) = job["removed"].as_str() {
+        fs::remove_file(path).unwrap();
+    }
     run(launch).map(mica_runtime::Exit::code)
 }
 
@@ -65,6 +68,8 @@ pub(crate) struct Case {
     pub(crate) spec: Spec,
     pub(crate) tty: bool,
     pub(crate) extra: Vec<(PathBuf, PathBuf)>,
+    /// What the caller removes when it has its mounts.
+    pub(crate) removed: Option<PathBuf>,
     /// The caller is root of a user namespace with these rows; the machine's root without.
     rows: Option<Rows>,
 }
@@ -86,7 +91,7 @@ impl Case {
         let mut spec = default_spec(network);
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         spec.process_mut().as_mut().unwrap().set_args(Some(args));
-        Self { scratch, spec, tty: false, extra: Vec::new(), rows: None }
+        Self { scratch, spec, tty: false, extra: Vec::new(), removed: None, rows: None }
     }
 
     /// An ordinary user's: what is in the root is the user's, and the subject a copy that the user can reach.
@@ -126,6 +131,7 @@ impl Case {
             "root": self.root(),
             "tty": self.tty,
             "extra": self.extra,
+            "removed": self.removed,
             "ordinary": self.rows.is_some(),
         });
         [NAME.to_owned(), job.to_string()]
