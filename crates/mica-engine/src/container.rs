@@ -124,6 +124,21 @@ pub(crate) struct View {
     pub(crate) target: PathBuf,
     /// The directory in the container's own that has its `upper` and `work`; empty for the container's own.
     pub(crate) place: PathBuf,
+    #[serde(default)]
+    pub(crate) kind: ViewKind,
+}
+
+/// What of a file system a view shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ViewKind {
+    /// A mount, without what is mounted in it.
+    #[default]
+    Mount,
+    /// A directory in which nothing is mounted.
+    Directory,
+    /// The skeleton of a directory in which something is, kept beside its upper as `frame`.
+    Frame,
 }
 
 /// A container with its settings.

@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use mica_core::Change;
 use mica_core::image::ContainerConfig;
+use mica_core::{Attrs, Change};
 use mica_runtime::Launch;
 use mica_store::{Container, ContainerName, Lifetime, NewContainer};
 use mica_sys::{Dir, Lock};
@@ -15,9 +15,11 @@ use mica_sys::{Dir, Lock};
 use crate::container::{Base, Known, Network, Settings, settings_value};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::trying::frame::Frames;
 
 mod apply;
 mod changes;
+mod frame;
 mod machine;
 mod view;
 
@@ -60,8 +62,12 @@ pub struct Real {
     pub shared: Vec<PathBuf>,
     /// Paths that are shown as they are and cannot be changed, and why.
     pub read_only: Vec<(PathBuf, String)>,
+    /// Directories whose own files, not those deeper, are shown as they are and cannot be changed: something is mounted in them.
+    pub frames: Vec<PathBuf>,
     /// Paths that are not shown.
     pub masked: Vec<PathBuf>,
+    /// Files of others than the user are shown and cannot be changed.
+    pub own_files_alone: bool,
 }
 
 /// A try that is ready to run.
@@ -85,7 +91,12 @@ impl Engine {
     /// Nothing is left then.
     pub fn prepare_try(&self, asked: &Try) -> Result<Prepared> {
         let lease = self.store.lease()?;
-        let seen = machine::visible(self.store.path(), self.store.run_root())?;
+        let mut seen = machine::visible(self.store.path(), self.store.run_root())?;
+        let frames = if self.standing.is_root() {
+            Frames::default()
+        } else {
+            frame::split(&mut seen, &machine::mounted()?, &frame::entries)
+        };
         let settings = Settings {
             base: Base::Machine { views: seen.views.clone() },
             config: ContainerConfig { cmd: Some(asked.command.clone()), ..ContainerConfig::default() },
@@ -96,7 +107,10 @@ impl Engine {
             remove: asked.keep.is_none(),
             driver: None,
         };
-        let root = crate::container::own_attrs(Dir::open(Path::new("/"))?, self.store.marks())?;
+        let mut root = crate::container::own_attrs(Dir::open(Path::new("/"))?, self.store.marks())?;
+        if !self.standing.is_root() {
+            root = Attrs { uid: 0, gid: 0, xattrs: Default::default(), ..root };
+        }
         let new = |name| -> Result<NewContainer> {
             Ok(NewContainer {
                 id: None,
@@ -119,9 +133,14 @@ impl Engine {
             owner: None,
             settings,
             launch: None,
-            real: Real { network: asked.network == Network::Host, masked: seen.masked.clone(), ..Real::default() },
+            real: Real {
+                network: asked.network == Network::Host,
+                masked: seen.masked.clone(),
+                own_files_alone: !self.standing.is_root(),
+                ..Real::default()
+            },
         };
-        let launch = Self::own(&mut prepared).and_then(|()| self.launch(asked, &seen, &mut prepared));
+        let launch = Self::own(&mut prepared).and_then(|()| self.launch(asked, &seen, &frames, &mut prepared));
         match launch {
             Ok(launch) => {
                 prepared.launch = Some(launch);

@@ -66,6 +66,16 @@ fn tell(real: &Real) {
     if !parts.is_empty() {
         say(&format!("mica: real, not a view: {}", parts.join(", ")));
     }
+    if real.own_files_alone {
+        say("mica: as an ordinary user: files of other users are shown, and cannot be changed");
+    }
+    if !real.frames.is_empty() {
+        let frames: Vec<_> = real.frames.iter().map(|path| path.display().to_string()).collect();
+        say(&format!(
+            "mica: something is mounted in {}: files there, not those deeper, are shown read-only",
+            frames.join(", ")
+        ));
+    }
     for (path, why) in &real.read_only {
         say(&format!("mica: {} is shown read-only: {why}", path.display()));
     }

@@ -19,6 +19,7 @@ mod peers;
 mod peers_at_work;
 mod race;
 mod refusals;
+mod rootless;
 mod standing;
 mod trying;
 

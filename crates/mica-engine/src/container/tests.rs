@@ -50,7 +50,7 @@ fn settings_are_read_back() {
     for base in [
         Base::Image { asked: "a".to_owned() },
         Base::Directory { path: "/x".into() },
-        Base::Machine { views: vec![View { target: "/home".into(), place: "views/1".into() }] },
+        Base::Machine { views: vec![View { target: "/home".into(), place: "views/1".into(), kind: ViewKind::Mount }] },
     ] {
         let settings = Settings {
             base,

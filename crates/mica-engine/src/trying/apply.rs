@@ -6,7 +6,7 @@ use mica_core::{Change, ChangeKind, RelPath};
 use mica_layer::{Apply, apply_onto};
 use mica_sys::Dir;
 
-use crate::container::{Base, Known, View};
+use crate::container::{Base, Known, View, ViewKind};
 use crate::diff::one_mount;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -58,19 +58,37 @@ impl Engine {
         let mut work: Vec<(PathBuf, Dir, Dir)> = Vec::new();
         for view in &views {
             let Some(upper) = self.upper_of(&known, view)? else { continue };
-            if !mounted.iter().any(|here| here.target == view.target) {
+            let there = match view.kind {
+                ViewKind::Mount => mounted.iter().any(|here| here.target == view.target),
+                ViewKind::Directory | ViewKind::Frame => view.target.is_dir(),
+            };
+            if !there {
                 if upper.read_dir()?.is_empty() {
                     continue;
                 }
                 let what = format!("{word} changed files on {}, which is not mounted any more", view.target.display());
                 return Err(Error::new(Kind::Conflict, what).hinted("mount it again; nothing was applied"));
             }
-            // One mount alone: nothing that is mounted below must be written through.
-            work.push((view.target.clone(), upper, one_mount(&view.target)?));
+            let target = match view.kind {
+                // One mount alone: nothing that is mounted below must be written through.
+                ViewKind::Mount | ViewKind::Directory => one_mount(&view.target),
+                // Its upper holds nothing of what is mounted in it: the places of that could be neither removed nor renamed.
+                ViewKind::Frame => Dir::open(&view.target).map_err(Error::from),
+            };
+            match target {
+                Ok(target) => work.push((view.target.clone(), upper, target)),
+                // It could not be shown either.
+                Err(_) if upper.read_dir()?.is_empty() => {}
+                Err(error) => return Err(error.while_(format_args!("apply to {}", view.target.display()))),
+            }
         }
         let mut applied = Applied::default();
         for (path, upper, target) in &work {
-            let root = Some(crate::container::own_attrs(target.open_dir(b"")?, self.store.marks())?);
+            let root = if self.has_other_root(upper, target)? {
+                Some(crate::container::own_attrs(target.open_dir(b"")?, self.store.marks())?)
+            } else {
+                None
+            };
             let done = apply_onto(upper, &Apply { marks: self.store.marks(), root }, target, &mut |_| {});
             let done = done.map_err(|error| Error::from(error).while_(format_args!("apply to {}", path.display())))?;
             applied.changes += done.changes;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use mica_core::{Attrs, Change, ChangeKind, Layer as _, LayerEntry, RelPath, Stack};
-use mica_layer::{DirLayer, Marks};
+use mica_layer::DirLayer;
 use mica_sys::Dir;
 
-use crate::container::{Known, View};
+use crate::container::{Known, View, ViewKind};
 use crate::diff::one_mount;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -17,7 +17,7 @@ impl Engine {
         let mut all = Vec::new();
         for view in views {
             let Some(upper) = self.upper_of(known, view)? else { continue };
-            let target = match one_mount(&view.target) {
+            let target = match self.below_of(known, view) {
                 Ok(target) => target,
                 // It was unmounted meanwhile, and nothing was written there.
                 Err(_) if upper.read_dir()?.is_empty() => continue,
@@ -25,7 +25,7 @@ impl Engine {
             };
             let prefix = RelPath::parse_loose(view.target.as_os_str().as_encoded_bytes())
                 .map_err(|error| Error::because(Kind::System, "a mount has no usable path", error))?;
-            if has_other_root(&upper, &target, self.store.marks())? {
+            if self.has_other_root(&upper, &target)? {
                 all.push(Change { path: prefix.clone(), kind: ChangeKind::Changed });
             }
             let below = Stack::new(vec![DirLayer::new(target, self.store.marks())]);
@@ -43,6 +43,27 @@ impl Engine {
             return Ok(Some(Dir::open(&known.container.upper())?));
         }
         Ok(known.container.dir().open_dir_if_there(&[view.place.as_os_str().as_encoded_bytes(), b"/upper"].concat())?)
+    }
+}
+
+impl Engine {
+    /// What a view's upper stands over.
+    fn below_of(&self, known: &Known, view: &View) -> Result<Dir> {
+        match view.kind {
+            ViewKind::Mount | ViewKind::Directory => one_mount(&view.target),
+            ViewKind::Frame => Ok(Dir::open(&known.container.path().join(&view.place).join("frame"))?),
+        }
+    }
+
+    /// Whether the directory that an upper stands for was changed itself, and not only what is in it.
+    pub(crate) fn has_other_root(&self, upper: &Dir, target: &Dir) -> Result<bool> {
+        let attrs = |dir: &Dir| crate::container::own_attrs(dir.open_dir(b"")?, self.store.marks());
+        let (now, then) = (attrs(upper)?, attrs(target)?);
+        if !self.standing.is_root() {
+            // The rest of another user's directory could not be given to the upper.
+            return Ok(now.mode != then.mode);
+        }
+        Ok(Attrs { mtime: then.mtime, ..now } != then)
     }
 }
 
@@ -71,11 +92,4 @@ fn differs_in_time_alone(path: &RelPath, upper: &DirLayer, below: &Stack<DirLaye
     let then = then.node;
     let both = now.kind.is_directory() && then.kind.is_directory();
     Ok(both && Attrs { mtime: then.attrs.mtime, ..now.attrs } == then.attrs)
-}
-
-/// Whether the directory that an upper stands for was changed itself, and not only what is in it.
-fn has_other_root(upper: &Dir, target: &Dir, marks: Marks) -> Result<bool> {
-    let now = crate::container::own_attrs(upper.open_dir(b"")?, marks)?;
-    let then = crate::container::own_attrs(target.open_dir(b"")?, marks)?;
-    Ok(Attrs { mtime: then.mtime, ..now } != then)
 }

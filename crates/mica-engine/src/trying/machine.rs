@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mica_sys::mount::{MountInfo, mounts};
 
-use crate::container::View;
+use crate::container::{View, ViewKind};
 use crate::error::{Error, Kind, Result};
 
 /// What a view is made of.
@@ -19,7 +19,7 @@ pub(crate) struct Seen {
 }
 
 /// What the command gets anew, or not at all.
-const OWN: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+pub(super) const OWN: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 /// Kernel interfaces: there is no file in them to be kept from harm, and a union of them means nothing.
 const INTERFACES: [&str; 23] = [
@@ -50,9 +50,18 @@ const INTERFACES: [&str; 23] = [
 
 /// Looks at the machine's mounts.
 pub(crate) fn visible(store: &Path, run_root: &Path) -> Result<Seen> {
-    let mounts = mounts().map_err(|error| Error::because(Kind::System, "read the mounts of this machine", error))?;
+    let mounts = table()?;
     let is_directory = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     Ok(choose(&mounts, &[store, run_root], is_directory))
+}
+
+/// Every place at which something is mounted.
+pub(crate) fn mounted() -> Result<Vec<PathBuf>> {
+    Ok(table()?.into_iter().map(|mount| mount.target).collect())
+}
+
+fn table() -> Result<Vec<MountInfo>> {
+    mounts().map_err(|error| Error::because(Kind::System, "read the mounts of this machine", error))
 }
 
 fn choose(mounts: &[MountInfo], hide: &[&Path], is_directory: impl Fn(&Path) -> bool) -> Seen {
@@ -73,14 +82,15 @@ fn choose(mounts: &[MountInfo], hide: &[&Path], is_directory: impl Fn(&Path) -> 
             let number = seen.views.len();
             let place =
                 if mount.target == Path::new("/") { PathBuf::new() } else { PathBuf::from(format!("views/{number}")) };
-            seen.views.push(View { target: mount.target.clone(), place });
+            seen.views.push(View { target: mount.target.clone(), place, kind: ViewKind::Mount });
         } else {
             seen.single.push(mount.target.clone());
         }
     }
     seen.masked = hide.iter().map(|path| path.to_path_buf()).collect();
     seen.masked.sort();
-    seen.masked.dedup();
+    // What lies in another that is masked is masked with it, and its place is not there any more.
+    seen.masked.dedup_by(|inner, outer| inner.starts_with(outer));
     seen
 }
 

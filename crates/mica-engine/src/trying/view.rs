@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use mica_layer::Marks;
 use mica_runtime::{Launch, Stdio, default_spec};
 use mica_store::Container;
 use mica_sys::Dir;
@@ -10,13 +9,20 @@ use mica_sys::mount::{Mount as DetachedMount, Reach, SetAttrs};
 use mica_union::{Driver, Overlay, UnionDirs, UpperDirs};
 use oci_spec::runtime::{Mount, Spec};
 
+use super::frame::Frames;
 use super::{Prepared, Try, machine};
 use crate::container::{Tree, View, bind, host_file, host_name};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 
 impl Engine {
-    pub(super) fn launch(&self, asked: &Try, seen: &machine::Seen, prepared: &mut Prepared) -> Result<Launch> {
+    pub(super) fn launch(
+        &self,
+        asked: &Try,
+        seen: &machine::Seen,
+        frames: &Frames,
+        prepared: &mut Prepared,
+    ) -> Result<Launch> {
         let Some(container) = &prepared.container else {
             return Err(Error::new(Kind::System, "the try has no container"));
         };
@@ -24,22 +30,42 @@ impl Engine {
         let mut root = None;
         let mut extra_mounts = Vec::new();
         for view in &seen.views {
-            match self.show(container, view, volatile) {
+            match self.show(container, view, frames, volatile) {
                 Ok(mount) if view.target == Path::new("/") => root = Some(mount),
                 Ok(mount) => extra_mounts.push((mount.into_fd(), view.target.clone())),
                 Err(error) if view.target == Path::new("/") => return Err(error.while_("show /")),
                 // It was unmounted, and its place removed, since the machine's mounts were read.
                 Err(_) if !view.target.exists() => {}
                 Err(error) => {
-                    prepared.real.read_only.push((view.target.clone(), error.to_string()));
-                    extra_mounts.push((as_it_is(&view.target)?.into_fd(), view.target.clone()));
+                    // Of what the user may not look into there is nothing to be told.
+                    if self.standing.is_root() || error.kind() != Kind::Denied {
+                        prepared.real.read_only.push((view.target.clone(), error.to_string()));
+                    }
+                    extra_mounts.push((self.as_it_is(&view.target)?.into_fd(), view.target.clone()));
                 }
             }
         }
         for path in &seen.single {
             prepared.real.read_only.push((path.clone(), "it is mounted by itself".to_owned()));
-            extra_mounts.push((as_it_is(path)?.into_fd(), path.clone()));
+            extra_mounts.push((self.as_it_is(path)?.into_fd(), path.clone()));
         }
+        for (path, why) in &frames.whole {
+            prepared.real.read_only.push((path.clone(), (*why).to_owned()));
+            extra_mounts.push((self.as_it_is(path)?.into_fd(), path.clone()));
+        }
+        for frame in frames.frames.values() {
+            prepared.real.frames.extend(frame.with_files());
+            for path in &frame.files {
+                match self.as_it_is(path) {
+                    Ok(mount) => extra_mounts.push((mount.into_fd(), path.clone())),
+                    // It was removed since its directory was listed.
+                    Err(_) if !path.exists() => {}
+                    Err(error) => return Err(error.while_(format_args!("show {}", path.display()))),
+                }
+            }
+        }
+        // What lies in another comes after it.
+        extra_mounts.sort_by(|(_, one), (_, other)| one.cmp(other));
         let root = root.ok_or_else(|| Error::new(Kind::System, "this machine shows no /"))?;
         let tree = Tree::of(root)?;
         for path in &asked.share {
@@ -50,31 +76,64 @@ impl Engine {
             extra_mounts.push((mount.into_fd(), path.clone()));
             prepared.real.shared.push(path);
         }
-        let spec = self.spec_of(asked, seen, &prepared.files, &tree.dir)?;
         drop(tree.dir);
+        let spec = self.spec_of(asked, seen, &prepared.files)?;
         let stdio = if asked.tty { Stdio::Tty } else { Stdio::Inherit };
         Ok(Launch { spec, root: tree.root, stdio, extra_mounts })
     }
 
-    /// One file system of the machine as a union.
-    fn show(&self, container: &Container, view: &View, volatile: bool) -> Result<DetachedMount> {
-        let dirs = if view.place.as_os_str().is_empty() {
-            UpperDirs { upper: container.upper(), work: container.work(), volatile }
+    /// A part of the machine's files as a union.
+    fn show(&self, container: &Container, view: &View, frames: &Frames, volatile: bool) -> Result<DetachedMount> {
+        let home = if view.place.as_os_str().is_empty() {
+            container.dir().open_dir(b"")?
         } else {
             let views = container.dir().ensure_dir(b"views", 0o700)?;
             let name = view.place.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
             let home = views.ensure_dir(name, 0o700)?;
             let upper = home.ensure_dir(b"upper", 0o755)?;
             home.ensure_dir(b"work", 0o700)?;
-            wear(&upper, &view.target, self.store.marks())?;
-            let path = container.path().join(&view.place);
-            UpperDirs { upper: path.join("upper"), work: path.join("work"), volatile }
+            self.wear(&upper, &view.target)?;
+            home
         };
-        let dirs = UnionDirs { lowers: vec![view.target.clone()], upper: Some(dirs), marks: self.store.marks() };
+        let path = container.path().join(&view.place);
+        let lower = match frames.frames.get(&view.target) {
+            Some(frame) => {
+                home.mkdir(b"frame", 0o755)?;
+                let wear = |dir: &Dir, path: &Path| self.wear(dir, path);
+                frame.build(&view.target, &home.open_dir(b"frame")?, wear)?;
+                path.join("frame")
+            }
+            None => view.target.clone(),
+        };
+        let upper = UpperDirs { upper: path.join("upper"), work: path.join("work"), volatile };
+        let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), marks: self.store.marks() };
         Ok(DetachedMount::from(Overlay::default().mount(&dirs)?.into_fd()))
     }
 
-    fn spec_of(&self, asked: &Try, seen: &machine::Seen, files: &Path, root: &Dir) -> Result<Spec> {
+    /// Gives a directory of ours the look of the one that it will stand for. What an ordinary user makes is the user's own.
+    fn wear(&self, dir: &Dir, target: &Path) -> Result<()> {
+        let attrs = crate::container::own_attrs(Dir::open(target)?, self.store.marks())?;
+        if self.standing.is_root() {
+            dir.chown_self(attrs.uid, attrs.gid)?;
+        }
+        dir.chmod_self(attrs.mode)?;
+        if self.standing.is_root() {
+            for (name, value) in &attrs.xattrs {
+                dir.set_own_xattr(name, value)?;
+            }
+        }
+        Ok(dir.utimens_self(mica_sys::Time { secs: attrs.mtime.secs, nanos: attrs.mtime.nanos })?)
+    }
+
+    /// What is at `path` without a way to change it. In a user namespace it comes with all that is mounted below it.
+    fn as_it_is(&self, path: &Path) -> Result<DetachedMount> {
+        let reach = if self.standing.is_root() { Reach::One } else { Reach::Tree };
+        let mount = DetachedMount::clone_of(path, reach)?;
+        mount.set_attrs(&SetAttrs::read_only(), reach)?;
+        Ok(mount)
+    }
+
+    fn spec_of(&self, asked: &Try, seen: &machine::Seen, files: &Path) -> Result<Spec> {
         let mut spec = default_spec(asked.network.into());
         spec.set_hostname(host_name());
         let mounts = spec.mounts_mut().get_or_insert_default();
@@ -90,32 +149,12 @@ impl Engine {
         if let Some(process) = spec.process_mut() {
             process.set_args(Some(asked.command.clone()));
             process.set_env(Some(asked.env.clone()));
-            let inside = asked.workdir.strip_prefix("/").unwrap_or(&asked.workdir);
-            let shown = root.open_dir_in_root(inside.as_os_str().as_encoded_bytes()).is_ok();
-            let hidden = seen.masked.iter().any(|path| asked.workdir.starts_with(path));
-            process.set_cwd(if shown && !hidden { asked.workdir.clone() } else { PathBuf::from("/") });
+            let hidden = seen.masked.iter().map(PathBuf::as_path).chain(machine::OWN.map(Path::new));
+            let shown = asked.workdir.is_dir() && !hidden.into_iter().any(|path| asked.workdir.starts_with(path));
+            process.set_cwd(if shown { asked.workdir.clone() } else { PathBuf::from("/") });
         }
         Ok(spec)
     }
-}
-
-/// Gives an upper the look of the directory that it will stand over.
-fn wear(upper: &Dir, target: &Path, marks: Marks) -> Result<()> {
-    let attrs = crate::container::own_attrs(Dir::open(target)?, marks)?;
-    upper.chown_self(attrs.uid, attrs.gid)?;
-    upper.chmod_self(attrs.mode)?;
-    for (name, value) in &attrs.xattrs {
-        upper.set_own_xattr(name, value)?;
-    }
-    upper.utimens_self(mica_sys::Time { secs: attrs.mtime.secs, nanos: attrs.mtime.nanos })?;
-    Ok(())
-}
-
-/// What is at `path`, with all that is mounted below it, without a way to change it.
-fn as_it_is(path: &Path) -> Result<DetachedMount> {
-    let mount = DetachedMount::clone_of(path, Reach::One)?;
-    mount.set_attrs(&SetAttrs::read_only(), Reach::One)?;
-    Ok(mount)
 }
 
 fn tmpfs(target: &str, options: &str) -> Mount {
