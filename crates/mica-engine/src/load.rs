@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mica_core::image::ImageConfig;
 use mica_core::{BlobDigest, DiffId, ImageId};
 use mica_layer::Compression;
 use mica_store::{Descriptor, ImageRecord, LayerBatch, Lease, Tee};
@@ -55,6 +56,8 @@ pub struct Loaded {
     pub id: ImageId,
     /// The names it has now.
     pub names: Vec<Reference>,
+    /// What it is called where it came from, by texts that are no reference and so no names of it.
+    pub labels: Vec<String>,
     /// The names that another image had before, and which image.
     pub taken: Vec<(Reference, ImageId)>,
 }
@@ -74,6 +77,16 @@ impl Engine {
             LoadFrom::Layout(path) => mica_transport::open_layout_dir(&path, options)?,
         };
         let images = source.images()?;
+        for image in &images {
+            // Whoever lists images reads every config: one that cannot be read must not come in.
+            ImageConfig::parse(&image.config).map_err(|error| {
+                Error::because(
+                    Kind::Corrupt,
+                    format!("config of image {} cannot be understood", image.id.short()),
+                    error,
+                )
+            })?;
+        }
         self.take_in(&*source, &images, &lease, load.threads, progress)?;
         let loaded = self.record_all(&images, &lease)?;
         lease.finish();
@@ -171,7 +184,7 @@ impl Engine {
                     self.store.set_name(lease, &name.to_string(), &target)?;
                 }
             }
-            loaded.push(Loaded { id: image.id, names: image.names.clone(), taken });
+            loaded.push(Loaded { id: image.id, names: image.names.clone(), labels: image.labels.clone(), taken });
         }
         Ok(loaded)
     }

@@ -64,6 +64,12 @@ pub(super) fn load(engine: &Engine, args: &LoadArgs) -> Result<ExitCode> {
             line(&image.id.to_string())?;
         } else if image.names.is_empty() {
             line(&format!("Loaded image ID: {}", image.id))?;
+            for label in &image.labels {
+                let short = image.id.short();
+                say(&format!(
+                    "mica: {short} is called {label:?} there, without a repository; name it with `mica tag {short} NAME`"
+                ));
+            }
         } else {
             // The platforms of one image have its name in common.
             let mut names = image.names.iter().map(Reference::familiar).filter(|name| said.insert(name.clone()));

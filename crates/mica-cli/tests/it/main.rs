@@ -8,15 +8,19 @@
     reason = "a test panics; clippy knows tests by their attribute, not their helpers"
 )]
 
+mod archives;
+mod archives_refused;
 mod common;
 mod containers;
 mod crash;
+mod daemons;
 mod debian;
 mod full_disk;
 mod mounting;
 mod output;
 mod peers;
 mod peers_at_work;
+mod peers_daemons;
 mod race;
 mod refusals;
 mod rootless;

@@ -12,7 +12,7 @@ use crate::common::Mica;
 
 /// The command is refused with `words` in the error and with a hint where one is due, and nothing in the store changes.
 #[track_caller]
-fn refused(mica: &Mica, args: &[&str], words: &[&str], hint: Option<&str>) {
+pub(crate) fn refused(mica: &Mica, args: &[&str], words: &[&str], hint: Option<&str>) {
     let before = mica.contents();
     let error = mica.refuses(args);
     for word in words {
@@ -102,15 +102,21 @@ fn member(path: &str, kind: u8, content: &[u8]) -> Vec<u8> {
     header[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
     header[156] = kind;
     header[257..265].copy_from_slice(b"ustar\x0000");
-    header[148..156].fill(b' ');
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    sum_header(&mut header);
     header.extend_from_slice(content);
     header.resize(header.len().div_ceil(512) * 512, 0);
     header
 }
 
-fn tar(members: &[(&str, u8, &[u8])]) -> Vec<u8> {
+/// Writes the checksum of the header that `bytes` begin with.
+pub(crate) fn sum_header(bytes: &mut [u8]) {
+    let header = &mut bytes[..512];
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+pub(crate) fn tar(members: &[(&str, u8, &[u8])]) -> Vec<u8> {
     let mut tar: Vec<u8> = members.iter().flat_map(|(path, kind, content)| member(path, *kind, content)).collect();
     tar.resize(tar.len() + 1024, 0);
     tar

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mica_core::image::Platform;
 use mica_runtime::{Exit, Launch, Stdio};
 use mica_store::{ContainerId, ContainerState, Flush, Lifetime, LockedContainer, ProcessId, Status};
 use mica_sys::Dir;
@@ -102,6 +103,7 @@ impl Engine {
         drop(mounted.dir);
         let stdio = if known.settings.tty { Stdio::Tty } else { Stdio::Inherit };
         let ended = self.watch(locked, Launch { spec, root: mounted.root, stdio, extra_mounts: Vec::new() });
+        let ended = ended.map_err(|error| self.hinted_at_platform(known, error));
         drop(surroundings);
         if known.settings.remove {
             return ended;
@@ -112,6 +114,21 @@ impl Engine {
             settled => settled.map(drop),
         };
         ended.and_then(|ended| settled.map(|()| ended))
+    }
+
+    /// A command that is there and cannot be run is most often one for another machine.
+    fn hinted_at_platform(&self, known: &Known, error: Error) -> Error {
+        if error.kind() != Kind::CannotInvoke || error.hint().is_some() {
+            return error;
+        }
+        let image = known.container.record().image.and_then(|id| self.store.image(&id).ok().flatten());
+        let host = Platform::host();
+        match image.map(|image| image.platform).filter(|platform| !platform.serves(&host)) {
+            Some(platform) => error.hinted(format!(
+                "the image is for {platform} and this machine is {host}: load it for that, or install qemu-user's binfmt handlers"
+            )),
+            None => error,
+        }
     }
 
     /// Starts what is launched, records it, waits for its end and records that.
