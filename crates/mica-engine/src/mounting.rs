@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use mica_store::ContainerId;
 use mica_sys::Dir;
 use mica_sys::mount::{UnmountFlags, mounts, unmount};
+use mica_union::overlay::is_upper_in_use;
 
 use crate::container::{Base, Known};
 use crate::engine::Engine;
@@ -34,12 +35,24 @@ impl Engine {
             return Err(Error::new(Kind::Conflict, format!("container {} is running", known.container.record().name))
                 .hinted(format!("its tree is at /proc/{}/root", process.pid)));
         }
+        self.refuse_mounted_elsewhere(&known)?;
         let path = self.place(known.container.id());
         let home = Dir::open(self.store.run_root())?.ensure_dir(b"mounts", 0o700)?;
         home.ensure_dir(known.container.id().as_str().as_bytes(), 0o700)?;
         self.show_tree(&known, &self.union_dirs(&known)?)?.attach(&path)?;
         drop(locked);
         Ok(path)
+    }
+
+    /// Refuses a container whose upper is mounted out of this namespace's sight: the kernel would let a second mount write to it, too.
+    pub(crate) fn refuse_mounted_elsewhere(&self, known: &Known) -> Result<()> {
+        if is_upper_in_use(&known.container.upper(), self.store.marks())? {
+            let name = &known.container.record().name;
+            let what = format!("container {name} is mounted in another mount namespace");
+            return Err(Error::new(Kind::Conflict, what)
+                .hinted(format!("`mica umount {name}` there, in the `mica unshare` that mounted it, or end that")));
+        }
+        Ok(())
     }
 
     /// Unmounts what [`Engine::mount`] mounted.

@@ -16,9 +16,11 @@ use mica_sys::{Dir, Errno};
 use crate::{Driver, Mounted, Role, Support, UnionDirs, UnionError};
 
 mod cause;
+mod in_use;
 mod layers;
 
 pub use cause::Cause;
+pub use in_use::is_upper_in_use;
 use layers::{Layer, Layers, Naming};
 
 /// How many lowers overlayfs takes (`OVL_MAX_STACK`).

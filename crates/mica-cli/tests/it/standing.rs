@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use mica_sys::mount::{Mount, MountFlags, Reach, SetAttrs, mount};
 use mica_testkit::{OrdinaryUser, Scratch, in_mount_namespace, needs};
@@ -371,6 +373,29 @@ fn inside_of_the_namespace_mounts_stay_and_nothing_more_is_entered() {
     assert_eq!(lines[4], lines[5], "a nested one enters nothing");
     assert_eq!(mica.run(["diff", "box"]).line(), "A /more");
     mica.assert_whole();
+}
+
+#[test]
+fn a_tree_that_is_mounted_in_another_namespace_is_not_mounted_again() {
+    needs!(ordinary_user, userxattr);
+    let mica = Mica::of(OrdinaryUser::with_range());
+    mica.run(["import", "-q", small(&mica).to_str().unwrap(), "small"]);
+    mica.run(["create", "--name", "box", "small", "/x"]);
+    let program = mica.user().scratch().path().join("bin/mica");
+    let script = format!("{0} mount box && read line && {0} umount box", program.display());
+    let mut command = mica.command(["unshare", "sh", "-c", &script]);
+    let mut holds = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut place = String::new();
+    BufReader::new(holds.stdout.take().unwrap()).read_line(&mut place).unwrap();
+    assert!(place.starts_with('/'), "{place:?}");
+    let again = unshared(&mica, "mica mount box");
+    refused(&again, &["container box is mounted in another mount namespace"], "`mica umount box` there");
+    refused(&mica.try_run(["start", "-a", "box"]), &["box is mounted in another"], "mica unshare");
+    assert_eq!(mica.run(["diff", "box"]).out, "", "it may be looked at");
+    // Standard input closes, and with the shell's end the namespace is gone.
+    drop(holds.stdin.take());
+    holds.wait().unwrap();
+    assert_eq!(unshared(&mica, "mica mount box && mica umount box").status, 0);
 }
 
 #[test]

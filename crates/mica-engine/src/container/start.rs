@@ -175,6 +175,10 @@ impl Engine {
             // The kernel does not guard an upper that is mounted twice: a mount that is there is shared.
             Some(path) => Mount::clone_of(&path, Reach::One)?,
             None => {
+                // One that goes with its command was never mounted before.
+                if !known.settings.remove {
+                    self.refuse_mounted_elsewhere(known)?;
+                }
                 let mut dirs = self.union_dirs(known)?;
                 // An upper so mounted cannot be mounted again, and one that is removed at the end never is.
                 if let Some(upper) = dirs.upper.as_mut() {

@@ -7,6 +7,7 @@ use mica_layer::Marks;
 use mica_sys::Errno;
 use mica_testkit::driver_suite::Step;
 use mica_testkit::{LoopFs, Scratch, Snapshot, Tree, needs, tree};
+use mica_union::overlay::is_upper_in_use;
 use mica_union::{Driver, Overlay, UnionDirs, UpperDirs};
 
 fn upper_in(place: &std::path::Path) -> UpperDirs {
@@ -90,6 +91,51 @@ fn links_of_a_lower_file_part_at_the_first_write() {
     assert_eq!(merged.read(b"a", 10).unwrap(), b"x");
     assert_eq!(merged.read(b"b", 10).unwrap(), b"xy");
     before.assert_unchanged(&lower, "the write");
+}
+
+#[test]
+fn an_upper_that_is_mounted_anywhere_is_known_to_be() {
+    needs!(root, overlay, userxattr);
+    for marks in [Marks::Trusted, Marks::User] {
+        let scratch = Scratch::new();
+        let lower = scratch.make("lower");
+        let upper = upper_in(scratch.path());
+        let asked = upper.upper.clone();
+        let free = |when: &str| {
+            let before = Snapshot::of(&asked);
+            assert!(!is_upper_in_use(&asked, marks).unwrap(), "{when}");
+            before.assert_unchanged(&asked, "asking");
+        };
+        free("before");
+        let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), marks };
+        let mounted = Overlay::new().mount(&dirs).unwrap();
+        assert!(is_upper_in_use(&asked, marks).unwrap(), "detached");
+        drop(mounted);
+        free("after");
+        // Seen from outside of the namespace that it is mounted in.
+        let (ready, readied) = std::sync::mpsc::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let place = scratch.make("place");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                mica_testkit::in_mount_namespace(move || {
+                    Overlay::new().mount(&dirs).unwrap().attach(&place).unwrap();
+                    ready.send(()).unwrap();
+                    assert!(wait.recv().is_err());
+                });
+            });
+            readied.recv().unwrap();
+            let in_use = is_upper_in_use(&asked, marks);
+            drop(go);
+            assert!(in_use.unwrap(), "elsewhere");
+        });
+        // A thread is joined before the kernel has taken its namespace down.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while is_upper_in_use(&asked, marks).unwrap() {
+            assert!(std::time::Instant::now() < until, "the namespace is gone");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
 }
 
 #[test]
