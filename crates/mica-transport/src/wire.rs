@@ -71,6 +71,22 @@ pub(crate) mod media {
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// containerd's and BuildKit's full name, beside a `ref.name` that is only the tag.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// The whole name among the two annotations, if one is. containerd and BuildKit write the tag alone as `ref.name`; a whole one is
+/// newer than what stands beside it, and so is a tag that is another: umoci and skopeo know only `ref.name`, and umoci
+/// copies the rest.
+pub(crate) fn whole_name<'a>(containerd: Option<&'a str>, oci: Option<&'a str>) -> Option<&'a str> {
+    let is_whole = |name: &&str| name.contains(['/', ':', '@']);
+    match (containerd, oci) {
+        (_, Some(oci)) if is_whole(&oci) => Some(oci),
+        (Some(containerd), Some(tag)) => {
+            let last = containerd.rsplit('/').next().unwrap_or_default();
+            let said = last.split('@').next().and_then(|last| last.split_once(':'));
+            Some(containerd).filter(|_| said.is_none_or(|(_, said)| said == tag))
+        }
+        (containerd, _) => containerd,
+    }
+}
+
 /// BuildKit marks attestations, which stand among the platforms of an index, with this.
 pub(crate) const ATTESTATION: &str = "vnd.docker.reference.type";
 

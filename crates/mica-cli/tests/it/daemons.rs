@@ -86,7 +86,7 @@ impl Docker {
     }
 
     /// Docker's own client, of the daemon's age, rather than another that is found first.
-    fn command(&self, args: &[&str]) -> Vec<String> {
+    pub(crate) fn command(&self, args: &[&str]) -> Vec<String> {
         let beside = Path::new("/usr/bin/docker");
         let client = if beside.exists() { beside.to_owned() } else { find_program("docker").unwrap() };
         let host = format!("unix://{}", self.scratch.path().join("socket").display());
@@ -161,7 +161,7 @@ impl Containerd {
         containerd
     }
 
-    fn command(&self, args: &[&str]) -> Vec<String> {
+    pub(crate) fn command(&self, args: &[&str]) -> Vec<String> {
         let socket = self.scratch.path().join("socket").display().to_string();
         let ctr = find_program("ctr").expect("ctr is installed").display().to_string();
         [ctr, "--address".to_owned(), socket].into_iter().chain(args.iter().map(|arg| (*arg).to_owned())).collect()

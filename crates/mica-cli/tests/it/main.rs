@@ -16,6 +16,7 @@ mod crash;
 mod daemons;
 mod debian;
 mod full_disk;
+mod guide;
 mod mounting;
 mod output;
 mod peers;

@@ -75,6 +75,16 @@ impl Podman {
         command
     }
 
+    /// The words that run `program`, podman or buildah, on this store.
+    pub(crate) fn words(&self, program: &str) -> Vec<String> {
+        let place = |name: &str| self.scratch.path().join(name).display().to_string();
+        let conf = format!("CONTAINERS_CONF={}", place("containers.conf"));
+        let found = find_program(program).unwrap_or_else(|| panic!("{program} is not installed")).display().to_string();
+        let mut words = vec!["env".to_owned(), conf, found, "--root".to_owned(), place("root")];
+        words.extend(["--runroot".to_owned(), place("run"), "--storage-driver".to_owned(), self.driver.to_owned()]);
+        words
+    }
+
     /// Runs it to its success.
     #[track_caller]
     pub(crate) fn run(&self, args: &[&str]) -> String {

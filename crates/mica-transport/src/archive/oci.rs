@@ -143,16 +143,14 @@ impl Group {
 /// The name and the label of a descriptor. A bare `ref.name` is a tag whose repository nobody tells, as umoci and BuildKit
 /// write it, and so no name.
 fn names_of(descriptor: &Descriptor) -> Result<(Option<Reference>, Option<String>), TransportError> {
-    if let Some(name) = descriptor.annotation(wire::CONTAINERD_NAME) {
-        let read =
-            Reference::parse(name).map_err(|source| TransportError::BadName { name: name.to_owned(), source })?;
-        return Ok((Some(read), None));
-    }
-    let Some(name) = descriptor.annotation(wire::REF_NAME) else { return Ok((None, None)) };
-    // The annotation is free text: what is no reference is still a label.
+    let (containerd, oci) = (descriptor.annotation(wire::CONTAINERD_NAME), descriptor.annotation(wire::REF_NAME));
+    let label = || oci.map(str::to_owned);
+    let Some(name) = wire::whole_name(containerd, oci) else { return Ok((None, label())) };
     match Reference::parse(name) {
-        Ok(read) if name.contains(['/', ':', '@']) => Ok((Some(read), None)),
-        _ => Ok((None, Some(name.to_owned()))),
+        Ok(read) => Ok((Some(read), None)),
+        // `ref.name` is free text: what is no reference is still a label.
+        Err(_) if containerd.is_none() => Ok((None, label())),
+        Err(source) => Err(TransportError::BadName { name: name.to_owned(), source }),
     }
 }
 

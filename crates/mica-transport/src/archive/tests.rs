@@ -188,6 +188,35 @@ fn an_archive_that_is_both_is_read_as_oci_with_the_names_of_both() {
 }
 
 #[test]
+fn a_name_that_was_changed_goes_before_one_that_was_copied() {
+    let long = "docker.io/library/a:1";
+    for (containerd, oci, expected) in [
+        (Some(long), Some("1"), (vec!["a:1"], vec![])),
+        (Some(long), None, (vec!["a:1"], vec![])),
+        (
+            Some("docker.io/library/a@sha256:9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d"),
+            Some("x"),
+            (vec!["a@sha256:9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d9a2b9c2d"], vec![]),
+        ),
+        (Some(long), Some("quay.io/b:2"), (vec!["quay.io/b:2"], vec![])),
+        (Some(long), Some("2"), (vec![], vec!["2"])),
+        (None, Some("2"), (vec![], vec!["2"])),
+        (None, Some("Not: A Name"), (vec![], vec!["Not: A Name"])),
+    ] {
+        let Spoilt { layer, config, manifest } = Spoilt::new();
+        let mut annotations = json!({});
+        for (key, value) in [("io.containerd.image.name", containerd), ("org.opencontainers.image.ref.name", oci)] {
+            value.map(|value| annotations[key] = json!(value));
+        }
+        let described = with(descriptor(MANIFEST, &manifest), json!({"annotations": annotations}));
+        let image =
+            &read(&TarBuilder::new().oci(&[described]).blob(&layer).blob(&config).blob(&manifest).bytes()).unwrap()[0];
+        let labels: Vec<&str> = image.labels.iter().map(String::as_str).collect();
+        assert_eq!((names(image).iter().map(String::as_str).collect(), labels), expected, "{containerd:?} {oci:?}");
+    }
+}
+
+#[test]
 fn one_image_under_several_names_comes_once_and_several_images_come_all() {
     let (a, b) = (layer("a"), layer("b"));
     let (ca, cb) = (config("amd64", &[&a]), config("amd64", &[&a, &b]));

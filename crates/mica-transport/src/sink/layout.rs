@@ -217,7 +217,8 @@ fn add(all: &mut Vec<Value>, item: Value) {
 /// The whole name of a descriptor.
 fn name(item: &Value) -> Option<&str> {
     let annotations = item.get("annotations")?;
-    [wire::CONTAINERD_NAME, wire::REF_NAME].iter().find_map(|key| annotations.get(key)?.as_str())
+    let text = |key: &str| annotations.get(key)?.as_str();
+    wire::whole_name(text(wire::CONTAINERD_NAME), text(wire::REF_NAME))
 }
 
 fn copy(from: &mut dyn Read, to: &mut File, what: &str, path: &Path) -> Result<(), TransportError> {

@@ -132,3 +132,25 @@ fn a_copy_keeps_the_index_and_all_of_it() {
     again.blob(&BlobRef::Digest(companion.digest)).unwrap().read_to_end(&mut bytes).unwrap();
     assert_eq!(BlobDigest::of(&bytes), companion.digest);
 }
+
+/// eStargz is gzip of many members, zstd:chunked is zstd with skippable frames after it: other readers find a table in
+/// what follows the tar.
+#[test]
+fn layers_with_a_table_after_their_end_are_layers() {
+    let tar = layer("a");
+    let stargz = [gzip(&tar[..512]), gzip(&tar[512..]), gzip(b"")].concat();
+    let frame = |body: &[u8]| [&0x184D_2A50_u32.to_le_bytes()[..], &(body.len() as u32).to_le_bytes(), body].concat();
+    let chunked = [zstd(&tar), frame(&[7; 99]), frame(b"GNUlInUx")].concat();
+    for (suffix, stored) in [("+gzip", stargz), ("+zstd", chunked)] {
+        let config = config("amd64", &[&tar]);
+        let manifest = manifest(&config, &[(&format!("{LAYER}{suffix}"), &stored)]);
+        let bytes =
+            TarBuilder::new().oci(&[descriptor(MANIFEST, &manifest)]).blob(&stored).blob(&config).blob(&manifest);
+        let source = open_archive(file(&bytes.bytes())).unwrap();
+        let layer = &source.images().unwrap()[0].layers[0];
+        let (mut read, mut whole) = (Vec::new(), layer.open(&*source).unwrap());
+        mica_layer::decoder(&mut whole).unwrap().read_to_end(&mut read).unwrap();
+        whole.finish().unwrap();
+        assert_eq!(DiffId::of(&read), layer.diff_id, "{suffix}");
+    }
+}
