@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 
 use flate2::GzBuilder;
 
-use crate::LayerError;
+use crate::{LayerError, Limits};
 
 mod gunzip;
 mod input;
@@ -19,12 +19,6 @@ mod tests;
 mod unzstd;
 
 use input::Input;
-
-/// The largest window that a zstd frame may ask for, as a power of two: 32 MiB.
-///
-/// The window is the decoder's memory. `zstd -19` and the Go encoder at its best ask for 8 MiB and `zstd -20` for 32;
-/// the library's own limit, 128 MiB, is twice the memory that a whole load may take.
-pub const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
 /// The level that gzip is written with; gzip's own default.
 const GZIP_LEVEL: u32 = 6;
@@ -94,12 +88,14 @@ pub enum CompressionError {
         /// Compressed bytes before it.
         read: u64,
     },
-    /// A zstd frame asks for more memory than [`ZSTD_WINDOW_LOG_MAX`] allows.
+    /// A zstd frame asks for more memory than [`Limits::window_bytes`] allows.
     #[error(
-        "the zstd data needs a window above {} MiB; recompress it with zstd -19 or less, without --long",
-        (1u64 << ZSTD_WINDOW_LOG_MAX) >> 20
+        "the zstd data needs a window above the limit of {limit} bytes; zstd -19 or less, without --long, makes smaller ones"
     )]
-    Window,
+    Window {
+        /// The limit.
+        limit: u64,
+    },
     /// The input could not be read at all.
     #[error("cannot read the first bytes")]
     Read {
@@ -158,17 +154,27 @@ enum State<'a> {
     Zstd(unzstd::Unzstd<'a>),
 }
 
-/// Reads the first bytes of `input` and finds what decompresses it. An empty input is plain.
+/// As [`decoder_within`] the default limits.
+///
+/// # Errors
+/// As of [`decoder_within`].
+pub fn decoder<'a>(input: impl Read + Send + 'a) -> Result<Decoder<'a>, LayerError> {
+    decoder_within(input, &Limits::default())
+}
+
+/// Reads the first bytes of `input` and finds what decompresses it, with the memory that `limits` allow. An empty input is
+/// plain.
 ///
 /// # Errors
 /// [`CompressionError::Unsupported`] for a compression that is recognised and not read; the error of `input`.
-pub fn decoder<'a>(input: impl Read + Send + 'a) -> Result<Decoder<'a>, LayerError> {
+pub fn decoder_within<'a>(input: impl Read + Send + 'a, limits: &Limits) -> Result<Decoder<'a>, LayerError> {
     let input = Input::new(Box::new(input)).map_err(|source| CompressionError::Read { source })?;
     Ok(Decoder(match recognise(input.head())? {
         Compression::Plain => State::Plain(input),
         Compression::Gzip => State::Gzip(gunzip::Gunzip::new(input)),
         Compression::Zstd => {
-            State::Zstd(unzstd::Unzstd::new(input).map_err(|source| CompressionError::Read { source })?)
+            let unzstd = unzstd::Unzstd::new(input, limits.window_bytes);
+            State::Zstd(unzstd.map_err(|source| CompressionError::Read { source })?)
         }
     }))
 }

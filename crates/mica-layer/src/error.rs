@@ -112,12 +112,12 @@ pub enum EntryError {
         /// How long the tar is.
         offset: u64,
     },
-    /// An extended header, a long name or a sparse map is longer than [`crate::Limits::header_bytes`].
-    #[error("path {path:?}: extended header of {bytes} bytes, more than the limit of {limit}")]
+    /// Extended headers, long names and a sparse map are together longer than [`crate::Limits::header_bytes`].
+    #[error("path {path:?}: extended headers of {bytes} bytes, more than the limit of {limit}")]
     HeaderLimit {
         /// The entry, as its own header names it.
         path: String,
-        /// How long it is.
+        /// How long they are.
         bytes: u64,
         /// The limit.
         limit: u64,
@@ -241,6 +241,22 @@ pub enum EntryError {
         #[source]
         source: SysError,
     },
+}
+
+impl EntryError {
+    /// The limit that was met: its name, as [`crate::Limits::set`] has it, and its value. `None` for any other error.
+    #[must_use]
+    pub const fn limit(&self) -> Option<(&'static str, u64)> {
+        Some(match *self {
+            Self::ContentLimit { limit, .. } => ("content", limit),
+            Self::EntryLimit { limit, .. } => ("entries", limit),
+            Self::DepthLimit { limit, .. } => ("depth", limit as u64),
+            Self::HeaderLimit { limit, .. } => ("header", limit),
+            Self::XattrLimit { limit, .. } => ("xattrs", limit),
+            Self::MetadataLimit { limit, .. } => ("metadata", limit),
+            _ => return None,
+        })
+    }
 }
 
 /// Bytes as text, for messages.

@@ -45,7 +45,7 @@ mod unpack;
 pub use ability::{Ability, Ids, Privilege};
 pub use any_layer::AnyLayer;
 pub use apply::{Applied, Apply, ApplyError, apply_onto};
-pub use compress::{Compression, CompressionError, Decoder, Encoder, ZSTD_WINDOW_LOG_MAX, decoder, encoder};
+pub use compress::{Compression, CompressionError, Decoder, Encoder, decoder, decoder_within, encoder};
 pub use dir_layer::{DirLayer, diff_upper};
 pub use error::{EntryError, LayerError, Result};
 pub use index::Index;

@@ -158,13 +158,19 @@ fn a_frame_with_a_huge_window_is_refused_by_name() {
         encoder.flush().unwrap();
         encoder.finish().unwrap()
     };
-    assert_eq!(read(&windowed(ZSTD_WINDOW_LOG_MAX)).unwrap(), b"x");
-    let refused = complaint(&windowed(ZSTD_WINDOW_LOG_MAX + 1));
-    assert!(matches!(refused, CompressionError::Window));
+    assert_eq!(read(&windowed(25)).unwrap(), b"x");
+    let refused = complaint(&windowed(26));
+    assert!(matches!(refused, CompressionError::Window { limit: 0x200_0000 }));
     assert_eq!(
         refused.to_string(),
-        "the zstd data needs a window above 32 MiB; recompress it with zstd -19 or less, without --long"
+        "the zstd data needs a window above the limit of 33554432 bytes; zstd -19 or less, without --long, makes smaller ones"
     );
+    let more = Limits { window_bytes: 64 << 20, ..Limits::default() };
+    let mut bytes = Vec::new();
+    decoder_within(&windowed(26)[..], &more).unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"x");
+    let less = Limits { window_bytes: 1, ..Limits::default() };
+    assert!(decoder_within(&windowed(25)[..], &less).unwrap().read_to_end(&mut bytes).is_err());
 }
 
 #[test]

@@ -4,23 +4,30 @@ use std::io::{self, BufReader, Read};
 
 use zstd::stream::read::Decoder;
 
-use super::{Compression, CompressionError, Input, ZSTD_WINDOW_LOG_MAX};
+use super::{Compression, CompressionError, Input};
 
 /// Compressed bytes read at once: libzstd's own advice, a block and its header.
 const BUFFER: usize = (128 << 10) + 3;
 
-pub(super) struct Unzstd<'a>(Decoder<'static, BufReader<Input<'a>>>);
+/// The windows that libzstd can be told of on all machines (`ZSTD_WINDOWLOG_MIN`, `ZSTD_WINDOWLOG_MAX_32`), as powers of two.
+const WINDOW_LOGS: std::ops::RangeInclusive<u32> = 10..=30;
+
+pub(super) struct Unzstd<'a> {
+    decoder: Decoder<'static, BufReader<Input<'a>>>,
+    window_limit: u64,
+}
 
 impl<'a> Unzstd<'a> {
-    pub(super) fn new(input: Input<'a>) -> io::Result<Self> {
+    pub(super) fn new(input: Input<'a>, window_limit: u64) -> io::Result<Self> {
         let mut decoder = Decoder::with_buffer(BufReader::with_capacity(BUFFER, input))?;
-        decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-        Ok(Self(decoder))
+        let log = window_limit.checked_ilog2().unwrap_or(0);
+        decoder.window_log_max(log.clamp(*WINDOW_LOGS.start(), *WINDOW_LOGS.end()))?;
+        Ok(Self { decoder, window_limit })
     }
 
     fn explain(&self, error: io::Error) -> io::Error {
         let compression = Compression::Zstd;
-        let input = self.0.get_ref();
+        let input = self.decoder.get_ref();
         if input.get_ref().broke() {
             return error;
         }
@@ -31,7 +38,7 @@ impl<'a> Unzstd<'a> {
             }
             // The binding hands over libzstd's name of the error, not its number (ZSTD_error_frameParameter_windowTooLarge).
             _ if error.to_string().contains("requires too much memory") => {
-                io::Error::new(io::ErrorKind::InvalidData, CompressionError::Window)
+                io::Error::new(io::ErrorKind::InvalidData, CompressionError::Window { limit: self.window_limit })
             }
             _ => io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -43,6 +50,6 @@ impl<'a> Unzstd<'a> {
 
 impl Read for Unzstd<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf).map_err(|error| self.explain(error))
+        self.decoder.read(buf).map_err(|error| self.explain(error))
     }
 }

@@ -28,6 +28,8 @@ pub struct Archive<R> {
     /// Some header of this archive was PAX, so that sizes of hard links bind.
     is_pax: bool,
     number: u64,
+    /// Bytes of extended headers, long names and a sparse map of the current entry.
+    announced: u64,
     path: Vec<u8>,
     body: Body,
     /// The piece that was handed out last and is to be consumed.
@@ -72,6 +74,7 @@ impl<R: BufRead> Archive<R> {
             global: Fields::default(),
             is_pax: false,
             number: 0,
+            announced: 0,
             path: Vec::new(),
             body: Body::default(),
             lent: 0,
@@ -97,6 +100,11 @@ impl<R: BufRead> Archive<R> {
     /// The entry that is being read, counted from 1; 0 before the first.
     pub const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Bytes of the extended headers, long names and sparse map that came with the current entry.
+    pub const fn announced(&self) -> u64 {
+        self.announced
     }
 
     /// Bytes of the stream that were read so far.
@@ -144,6 +152,7 @@ impl<R: BufRead> Archive<R> {
         }
         self.number += 1;
         self.path.clear();
+        self.announced = 0;
         let mut said = Said { fields: self.global.clone(), ..Said::default() };
         loop {
             let offset = self.input.position;
@@ -209,7 +218,7 @@ impl<R: BufRead> Archive<R> {
 
     fn metadata_body(&mut self, header: &Header<'_>) -> Result<Vec<u8>> {
         let size = header.size().ok_or_else(|| self.number_problem("size"))?;
-        self.check_header_bytes(size)?;
+        self.announce(size.max(as_u64(BLOCK)))?;
         let mut body = Vec::new();
         while as_u64(body.len()) < size {
             body.extend_from_slice(&self.framing_block()?);
@@ -218,8 +227,11 @@ impl<R: BufRead> Archive<R> {
         Ok(body)
     }
 
-    fn check_header_bytes(&self, bytes: u64) -> Result<()> {
-        let limit = self.limits.header_bytes;
+    /// Counts bytes of what stands before an entry. All of it is held at once, so that many short ones cost as much as a
+    /// long one.
+    fn announce(&mut self, bytes: u64) -> Result<()> {
+        self.announced = self.announced.saturating_add(bytes);
+        let (bytes, limit) = (self.announced, self.limits.header_bytes);
         if bytes > limit {
             return Err(self.wrong(EntryError::HeaderLimit { path: lossy(&self.path), bytes, limit }));
         }
@@ -344,10 +356,9 @@ impl<R: BufRead> Archive<R> {
         if header.typeflag() == b'S' {
             let mut values = Vec::new();
             sparse::add_old_entries(header.sparse_entries(), &mut values).ok_or_else(|| broken(self))?;
-            let (mut more, mut taken) = (header.sparse_is_extended(), 0);
+            let mut more = header.sparse_is_extended();
             while more {
-                taken += as_u64(BLOCK);
-                self.check_header_bytes(taken)?;
+                self.announce(as_u64(BLOCK))?;
                 let block = self.framing_block()?;
                 let (entries, is_extended) = sparse::extension(&block);
                 sparse::add_old_entries(entries, &mut values).ok_or_else(|| broken(self))?;
@@ -363,7 +374,7 @@ impl<R: BufRead> Archive<R> {
         loop {
             let block = self.framing_block()?;
             taken += as_u64(BLOCK);
-            self.check_header_bytes(taken)?;
+            self.announce(as_u64(BLOCK))?;
             if map.add(&block).ok_or_else(|| broken(self))? {
                 return Ok((map.into_values(), taken));
             }

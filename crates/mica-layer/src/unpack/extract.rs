@@ -114,9 +114,11 @@ impl<'a> Extract<'a> {
         };
         let mut archive = Archive::buffered(tar, &how.limits).with_framing();
         while let Some(entry) = archive.next_entry()? {
-            this.take_framing(&mut archive)?;
             let number = entry.number;
             this.entries = number;
+            let counted = this.count_length(archive.announced(), &entry.path);
+            counted.map_err(|problem| LayerError::Entry { number, problem })?;
+            this.take_framing(&mut archive)?;
             this.entry(entry, &mut archive).map_err(|problem| problem.of_entry(number))?;
         }
         this.take_framing(&mut archive)?;
@@ -403,7 +405,10 @@ impl<'a> Extract<'a> {
 
     /// Counts bytes that are about to be written, and gives their number.
     fn count(&mut self, bytes: &[u8], path: &[u8]) -> std::result::Result<u64, EntryError> {
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.count_length(u64::try_from(bytes.len()).unwrap_or(u64::MAX), path)
+    }
+
+    fn count_length(&mut self, length: u64, path: &[u8]) -> std::result::Result<u64, EntryError> {
         self.total = self.total.saturating_add(length);
         let limit = self.how.limits.content_bytes;
         if self.total > limit {

@@ -7,7 +7,7 @@ use mica_layer::{Index, LayerError, Limits, Unpack, rebuild, unpack};
 use mica_testkit::{Scratch, needs};
 use proptest::prelude::*;
 
-use crate::build::{Made, dir, file, hard, other, seal, symlink, tar};
+use crate::build::{Made, dir, file, hard, other, pax_records, seal, symlink, tar};
 use crate::unpacked::{chain, refusal, refusal_with, unpacked_bytes};
 
 fn limited(change: impl FnOnce(&mut Limits)) -> Unpack {
@@ -106,7 +106,7 @@ fn limits_have_an_error_each() {
         (
             &xattr,
             limited(|limits| limits.header_bytes = 1000),
-            "entry 1: path \"PaxHeaders/x\": extended header of 2028 bytes, more than the limit of 1000",
+            "entry 1: path \"PaxHeaders/x\": extended headers of 2028 bytes, more than the limit of 1000",
         ),
         (
             &many,
@@ -126,8 +126,43 @@ fn what_is_replaced_or_passed_over_counts_as_content_too() {
     assert!(refusal_with(&tar(&again), &how).starts_with("entry 11: path \"same\": the layer's content"));
     let whiteout = [other(".wh.x", b'0').body([1; 1001])];
     assert!(refusal_with(&tar(&whiteout), &how).starts_with("entry 1: path \".wh.x\": the layer's content"));
+    let extended = [file("a", "").pax(&[("comment", &[b'x'; 1000])])];
+    assert!(refusal_with(&tar(&extended), &how).starts_with("entry 1: path \"a\": the layer's content"));
     let trailing = [&tar(&[file("a", "")])[..], &[1; 2000]].concat();
     assert!(refusal_with(&trailing, &how).contains("the layer's content exceeds"));
+}
+
+/// What stands before one entry is held in memory until the entry comes, which a stream of such headers never lets it.
+#[test]
+fn headers_without_an_end_are_refused_before_they_fill_the_memory() {
+    needs!(root);
+    struct Endless {
+        block: Vec<u8>,
+        given: u64,
+    }
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let at = usize::try_from(self.given).unwrap() % self.block.len();
+            let count = (self.block.len() - at).min(buffer.len());
+            buffer[..count].copy_from_slice(&self.block[at..at + count]);
+            self.given += count as u64;
+            Ok(count)
+        }
+    }
+    let text = |typeflag| other("long", typeflag).body([b'n'; 4096]).bytes();
+    let pax = |typeflag| other("pax", typeflag).body(pax_records(&[("comment", &[b'c'; 4000])])).bytes();
+    let empty = other("empty", b'g').bytes();
+    for block in [text(b'L'), text(b'K'), pax(b'x'), pax(b'g'), empty] {
+        let mut endless = Endless { block, given: 0 };
+        let scratch = Scratch::new();
+        let error = chain(&unpack(&mut endless, &scratch.dir(), &Unpack::default()).unwrap_err());
+        assert!(
+            error.contains("extended headers of 83") && error.ends_with("more than the limit of 8388608"),
+            "{error}"
+        );
+        // An empty one takes a block and is counted as one.
+        assert!(endless.given < 32 << 20, "{} bytes were read", endless.given);
+    }
 }
 
 #[test]
@@ -144,7 +179,8 @@ fn holes_are_free() {
     // Twice, so that the first is taken from disk again.
     let bytes = tar(&[sparse("s"), sparse("s")]);
     let scratch = Scratch::new();
-    let how = limited(|limits| limits.content_bytes = 4 + 512);
+    // Two bodies of two bytes, what says where they belong, and the second block of zeros at the end.
+    let how = limited(|limits| limits.content_bytes = 2 * (2 + 512) + 512);
     assert_eq!(unpack(&mut &bytes[..], &scratch.dir(), &how).unwrap().content_size, 2);
     let mut again = Vec::new();
     rebuild(&scratch.dir(), &mut again).unwrap();
@@ -217,7 +253,7 @@ fn sparse_maps_that_lie_are_refused() {
     old.extend_from_slice(&extension.repeat(9));
     assert_eq!(
         refusal_with(&old, &limited(|limits| limits.header_bytes = 4096)),
-        "entry 1: path \"s\": extended header of 4608 bytes, more than the limit of 4096"
+        "entry 1: path \"s\": extended headers of 4608 bytes, more than the limit of 4096"
     );
 }
 
