@@ -258,7 +258,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__commit)
-            opts="-m -a -c -q -h --message --author --change --quiet --root --run-root --help"
+            opts="-m -a -c -q -h --message --author --change --limit --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -285,6 +285,10 @@ _mica() {
                     return 0
                     ;;
                 -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -348,7 +352,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__container__subcmd__commit)
-            opts="-m -a -c -q -h --message --author --change --quiet --root --run-root --help"
+            opts="-m -a -c -q -h --message --author --change --limit --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -375,6 +379,10 @@ _mica() {
                     return 0
                     ;;
                 -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -882,7 +890,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__image__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --quiet --root --run-root --help"
+            opts="-c -m -q -h --change --message --platform --limit --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -905,6 +913,10 @@ _mica() {
                     return 0
                     ;;
                 --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -958,7 +970,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__image__subcmd__load)
-            opts="-i -q -h --input --platform --all-platforms --quiet --root --run-root --help"
+            opts="-i -q -h --input --platform --all-platforms --limit --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -973,6 +985,10 @@ _mica() {
                     return 0
                     ;;
                 --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1126,7 +1142,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --quiet --root --run-root --help"
+            opts="-c -m -q -h --change --message --platform --limit --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1149,6 +1165,10 @@ _mica() {
                     return 0
                     ;;
                 --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1228,7 +1248,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__load)
-            opts="-i -q -h --input --platform --all-platforms --quiet --root --run-root --help"
+            opts="-i -q -h --input --platform --all-platforms --limit --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1243,6 +1263,10 @@ _mica() {
                     return 0
                     ;;
                 --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -159,6 +159,33 @@ pub(crate) struct ListingArgs {
     pub(crate) format: Option<String>,
 }
 
+/// How much an image may ask of the machine.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LimitArgs {
+    /// Raise or lower a limit on what is taken in: bytes that a layer has written (`content`, 1T), its `entries` (4000000)
+    /// and the `depth` (1000) of its paths; bytes of an entry's extended headers (`header`, 8M) and extended attributes
+    /// (`xattrs`, 1M), of a layer's names and attributes (`metadata`, 1G), of the `window` of zstd (32M), and of a manifest,
+    /// an index or a config (`json`, 4M). May be given several times.
+    #[arg(long = "limit", value_name = "NAME=NUMBER", env = "MICA_LIMITS", value_delimiter = ',')]
+    pub(crate) limits: Vec<String>,
+}
+
+impl Command {
+    /// The limits that a command was given, where it takes any.
+    pub(crate) fn limits(&self) -> &[String] {
+        match self {
+            Self::Load(LoadArgs { limits, .. })
+            | Self::Image(
+                ImageCommand::Load(LoadArgs { limits, .. }) | ImageCommand::Import(ImportArgs { limits, .. }),
+            )
+            | Self::Import(ImportArgs { limits, .. })
+            | Self::Commit(CommitArgs { limits, .. })
+            | Self::Container(ContainerCommand::Commit(CommitArgs { limits, .. })) => &limits.limits,
+            _ => &[],
+        }
+    }
+}
+
 /// How a container reaches a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NetworkArg {

@@ -6,7 +6,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::Result;
-use mica_engine::{Engine, EngineOptions, Error, Kind, Standing};
+use mica_engine::{Engine, EngineOptions, Error, Kind, Limits, Standing};
 use serde_json::Value;
 
 use crate::args::{Cli, Command, ContainerCommand, GlobalArgs, ImageCommand, ListingArgs, SystemCommand};
@@ -35,7 +35,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Unshare(args) => return unshare::run(&stand()?, &args),
         _ => {}
     }
-    let engine = open(&cli.global)?;
+    let limits = limits(cli.command.limits())?;
+    let engine = open(&cli.global)?.with_limits(limits);
     if let Some(note) = engine.note() {
         say(&format!("mica: {note}"));
     }
@@ -75,6 +76,12 @@ fn dispatch(engine: &Engine, command: Command) -> Result<ExitCode> {
         C::System(SystemCommand::Info(args)) => system::info(engine, &args),
         C::Completion { .. } | C::Generate { .. } | C::Unshare(_) | C::Reap => Ok(ExitCode::SUCCESS),
     }
+}
+
+fn limits(texts: &[String]) -> Result<Limits> {
+    let mut limits = Limits::default();
+    texts.iter().try_for_each(|text| limits.set(text))?;
+    Ok(limits)
 }
 
 fn done(result: Result<()>) -> Result<ExitCode> {

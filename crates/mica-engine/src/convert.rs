@@ -1,6 +1,6 @@
 //! What kind of thing an error of a room below is, and what to try: one table per room.
 
-use mica_layer::LayerError;
+use mica_layer::{CompressionError, EntryError, LayerError};
 use mica_runtime::RuntimeError;
 use mica_store::{ReadOnly, StoreError};
 use mica_sys::SysError;
@@ -8,6 +8,7 @@ use mica_transport::{ReferenceError, TransportError};
 use mica_union::UnionError;
 
 use crate::error::{Error, Kind};
+use crate::limits;
 
 const FULL: &str = "make room on the disk of the store; `mica system prune` removes what nobody needs";
 
@@ -28,6 +29,31 @@ fn kind_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Kind> {
         }
         if let Some(sys) = error.downcast_ref::<SysError>() {
             return kind_of_call(sys);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// How to go on where a limit was met anywhere in the chain.
+fn raised_limit(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // What a reader of ours wrapped is inside, and not in the chain.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(hint) = inner.and_then(|inner| raised_limit(inner)) {
+            return Some(hint);
+        }
+        let met = match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+            (Some(entry), _, _) => EntryError::limit(entry),
+            (_, Some(CompressionError::Window { limit }), _) => Some(("window", *limit)),
+            (_, _, Some(TransportError::TooLarge { what, max, .. })) => {
+                Some((if what == "the archive" { "content" } else { limits::JSON }, *max))
+            }
+            _ => None,
+        };
+        if let Some((name, limit)) = met {
+            return Some(limits::raise(name, limit));
         }
         cause = error.source();
     }
@@ -112,6 +138,7 @@ impl From<StoreError> for Error {
 
 /// The error's own message with its sources behind it.
 fn wrap(kind: Kind, error: impl std::error::Error + Send + Sync + 'static, hint: Option<impl Into<String>>) -> Error {
+    let hint = hint.map(Into::into).or_else(|| raised_limit(&error));
     hinted(Error::caused(kind, error), hint)
 }
 

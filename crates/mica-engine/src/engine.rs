@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use mica_layer::Limits;
 use mica_store::{Owners, Ownership, Store, StoreError, StoreOptions};
 
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::standing::Standing;
 
 /// Where an engine works.
@@ -41,6 +41,12 @@ impl Engine {
         })
         .map_err(|error| not_opened(error, options, standing))?;
         Ok(Self { store, limits: Limits::default(), standing: standing.clone() })
+    }
+
+    /// The same with other limits for what it takes in.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Where this process stands.

@@ -90,7 +90,7 @@ impl Engine {
         let id = progress.begin(&Task { what: "root file system".to_owned(), total });
         let layer = match source {
             ImportSource::Tar(file) => not_empty(Counted { inner: file, progress, id })
-                .and_then(|input| Ok(mica_layer::decoder(input)?))
+                .and_then(|input| Ok(mica_layer::decoder_within(input, &self.limits.layer)?))
                 .and_then(|mut tar| self.stage_tar(&mut tar, batch)),
             ImportSource::Directory(path) => Dir::open(&path).map_err(Error::from).and_then(|dir| {
                 // Attributes that no directory has: the root is always stated. Others show a root that no layer states
@@ -105,7 +105,7 @@ impl Engine {
 
     /// Stages one layer whose DiffID is not known before.
     pub(crate) fn stage_tar(&self, tar: &mut (dyn std::io::Read + Send), batch: &LayerBatch<'_>) -> Result<SinkLayer> {
-        let unpacked = batch.stage_new(tar, &self.limits)?;
+        let unpacked = batch.stage_new(tar, &self.limits.layer)?;
         Ok(SinkLayer::plain(unpacked.diff_id, unpacked.tar_size))
     }
 

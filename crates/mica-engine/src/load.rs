@@ -69,7 +69,14 @@ impl Engine {
     /// Whatever is wrong with the archive; the store is as it was then.
     pub fn load(&self, load: Load, progress: &dyn Progress) -> Result<Vec<Loaded>> {
         let lease = self.store.lease()?;
-        let options = OpenOptions { platforms: load.platforms, ..OpenOptions::default() };
+        let defaults = OpenOptions::default();
+        let json_max = self.limits.json_bytes;
+        let options = OpenOptions {
+            platforms: load.platforms,
+            json_max,
+            metadata_max: defaults.metadata_max.max(json_max.saturating_mul(4)),
+            ..defaults
+        };
         let source = match load.from {
             LoadFrom::Archive(input) => {
                 mica_transport::open_archive_with(self.readable(input, &lease, progress)?, options)?
@@ -112,7 +119,7 @@ impl Engine {
         let total = metadata.is_file().then_some(metadata.len());
         let id = progress.begin(&Task { what: "archive".to_owned(), total });
         let mut spool = spool_file(lease.staging()?)?;
-        let max = self.limits.content_bytes;
+        let max = self.limits.layer.content_bytes;
         let read = mica_transport::spool(Counted { inner: input, progress, id }, &mut spool, max);
         progress.finish(id, if read.is_ok() { Outcome::Done } else { Outcome::Failed });
         read?;
@@ -284,17 +291,17 @@ impl Work<'_> {
     }
 
     fn unpack(&self, layer: &SourceLayer, id: crate::progress::TaskId) -> Result<()> {
-        let limits = &self.engine.limits;
+        let limits = &self.engine.limits.layer;
         let body = Counted { inner: self.source.blob(&layer.blob)?, progress: self.progress, id };
         match layer.digest.filter(|_| layer.compression != Compression::Plain) {
             // A plain layer needs no second hash: its DiffID is its digest.
             None => {
-                let mut tar = mica_layer::decoder(body)?;
+                let mut tar = mica_layer::decoder_within(body, limits)?;
                 self.batch.stage(&layer.diff_id, &mut tar, limits)?;
             }
             Some(digest) => {
                 let mut tee = Tee::new(body, self.batch.blob_writer(&digest, Some(layer.size))?);
-                let staged = mica_layer::decoder(&mut tee)
+                let staged = mica_layer::decoder_within(&mut tee, limits)
                     .map_err(Error::from)
                     .and_then(|mut tar| Ok(self.batch.stage(&layer.diff_id, &mut tar, limits)?));
                 // Bytes that were damaged on the way are named by their digest: what the damage looks like inside says nothing.

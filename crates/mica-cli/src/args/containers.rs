@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::{ListingArgs, NetworkArg};
+use super::{LimitArgs, ListingArgs, NetworkArg};
 
 /// What a container runs, and how.
 #[derive(Debug, Clone, Args)]
@@ -134,6 +134,8 @@ pub(crate) struct CommitArgs {
     /// Change the image's config by a Dockerfile instruction. May be given several times.
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// Print nothing on standard error.
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::ListingArgs;
+use super::{LimitArgs, ListingArgs};
 
 /// List images.
 #[derive(Debug, Args)]
@@ -36,6 +36,8 @@ pub(crate) struct LoadArgs {
     /// Of an image for several platforms, take all that are there, and what stands beside them.
     #[arg(long, conflicts_with = "platform")]
     pub(crate) all_platforms: bool,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// Print the IDs only, and no progress.
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -93,6 +95,8 @@ pub(crate) struct ImportArgs {
     /// What the image is for; this machine's platform unless given.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// No progress.
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -10,6 +10,9 @@
 
 mod archives;
 mod archives_refused;
+#[allow(dead_code, reason = "the tests of mica-layer use all of it")]
+#[path = "../../../mica-layer/tests/it/build.rs"]
+mod build;
 mod common;
 mod containers;
 mod crash;
@@ -17,6 +20,8 @@ mod daemons;
 mod debian;
 mod full_disk;
 mod guide;
+mod hostile;
+mod limits;
 mod mounting;
 mod output;
 mod peers;

@@ -43,7 +43,7 @@ fn small() -> Tree {
 }
 
 /// Imports a small tree under `name`, with `more` in it so that IDs differ.
-fn import(mica: &Mica, name: &str, more: &str) -> String {
+pub(crate) fn import(mica: &Mica, name: &str, more: &str) -> String {
     let dir = mica.path(&format!("rootfs-{}", name.replace([':', '/'], "-")));
     fs::create_dir(&dir).unwrap();
     small().write_to(&dir);
@@ -52,7 +52,7 @@ fn import(mica: &Mica, name: &str, more: &str) -> String {
 }
 
 /// An archive of one image that another store has, in this form.
-fn archive(mica: &Mica, form: &str) -> Vec<u8> {
+pub(crate) fn archive(mica: &Mica, form: &str) -> Vec<u8> {
     let other = Mica::new();
     import(&other, "packed", form);
     let path = mica.path(&format!("{form}.tar"));
@@ -60,7 +60,7 @@ fn archive(mica: &Mica, form: &str) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-fn file(mica: &Mica, name: &str, content: &[u8]) -> String {
+pub(crate) fn file(mica: &Mica, name: &str, content: &[u8]) -> String {
     let path = mica.path(name);
     fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()

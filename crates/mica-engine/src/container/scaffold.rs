@@ -36,7 +36,7 @@ impl Engine {
         let mut mine = batch.mine();
         loop {
             for layer in mine {
-                batch.stage(&layer, &mut &tar[..], &self.limits)?;
+                batch.stage(&layer, &mut &tar[..], &self.limits.layer)?;
             }
             batch.seal()?;
             mine = batch.take_over()?;
