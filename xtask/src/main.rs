@@ -19,7 +19,7 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test [--no-skips] [--fast]   everything: formats, lints, docs, rooms, licences, tests, the README's sessions
+  test [--no-skips] [--fast]   everything: formats, lints, docs, rooms, licences, tests, the sessions of the README and the guide
                                --no-skips  a skipped test fails the run
                                --fast      no package is installed, and documentation, doc tests and the README wait
   arch                         the arrows between rooms, file sizes, and what a room must not do
