@@ -143,18 +143,18 @@ fn one(root: &Path, name: &str, program: &Path, seconds: u32) -> Result<bool> {
     // libFuzzer leaves by exit, so that no folder of a target is cleaned up by itself. Thousands of small files a second
     // are for memory.
     let place = ["/dev/shm", "/tmp"].into_iter().find(|place| Path::new(place).is_dir()).unwrap_or(".");
-    let scratch = Path::new(place).join(format!("mica-fuzz-{}-{name}", std::process::id()));
-    std::fs::create_dir(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    let made = tempfile::Builder::new().prefix("mica-fuzz-").tempdir_in(place);
+    let scratch = made.with_context(|| format!("cannot make a folder in {place}"))?;
     let output = Command::new(program)
-        .current_dir(&scratch)
+        .current_dir(scratch.path())
         .args([&corpus, &root.join("fuzz/seeds").join(name)])
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .arg(format!("-max_total_time={seconds}"))
         .args(["-max_len=20000", "-rss_limit_mb=768", "-timeout=20"])
-        .env("TMPDIR", &scratch)
+        .env("TMPDIR", scratch.path())
         .stdin(Stdio::null())
         .output();
-    std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
+    scratch.close().context("cannot remove what a target left")?;
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;
     let log = String::from_utf8_lossy(&output.stderr);
     println!("    {name}: {}", summary(&log));

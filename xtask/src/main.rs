@@ -1,11 +1,13 @@
-//! The project's own automation: what continuous integration runs, and nothing that it does not.
+//! The project's own automation: what continuous integration runs, and what measures.
 //!
-//! `cargo xtask test` is the whole of the checks; the other commands are single steps of it, for use while one works.
+//! `cargo xtask test` is the whole of the checks, and `arch`, `deny` and `man` are single steps of it, for use while one works. `bench` is no
+//! check: speed is never a timed test.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a front end: it talks to the person who runs it")]
 
 mod arch;
+mod bench;
 mod deny;
 mod fuzz;
 mod man;
@@ -19,9 +21,10 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test [--no-skips] [--fast]   everything: formats, lints, docs, rooms, licences, tests, the sessions of the README and the guide
+  test [--no-skips] [--fast]   everything: formats, lints, docs, rooms, licences, tests, the README's sessions
                                --no-skips  a skipped test fails the run
                                --fast      no package is installed, and documentation, doc tests and the README wait
+  bench [NAME…]                mica and other tools on the same work, measured; bench --help teaches
   arch                         the arrows between rooms, file sizes, and what a room must not do
   deny                         licences, sources and banned crates, by deny.toml (builds cargo-deny once)
   fuzz [--seconds N] [NAME…]   the fuzz targets, four seconds each unless told otherwise
@@ -51,6 +54,11 @@ fn run(args: &[String]) -> Result<bool> {
             println!("{USAGE}");
             Ok(true)
         }
+        ("bench", ["help" | "--help" | "-h"]) => {
+            println!("{}", bench::HELP);
+            Ok(true)
+        }
+        ("bench", words) => bench::run(&root, &bench::Options::parse(words)?, words),
         ("arch", []) => told(&arch::check(&root)?),
         ("deny", []) => deny::check(&root),
         ("fuzz", flags) => fuzz::run(&root, &fuzz::Options::parse(flags)?),

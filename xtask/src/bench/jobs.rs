@@ -1,0 +1,35 @@
+//! The jobs, in the order in which they are run.
+
+use super::job::{Kind, Step, Work};
+use super::line::Line;
+
+mod grow;
+mod lists;
+mod load;
+mod remove;
+mod run;
+
+/// All of them.
+pub(super) const ALL: &[Kind] = &[
+    Kind { name: "load-gzip", about: "load of a compressed OCI archive", prepare: load::gzip },
+    Kind { name: "load-plain", about: "load of a plain docker archive", prepare: load::plain },
+    Kind { name: "run", about: "run --rm IMAGE true", prepare: run::as_root },
+    Kind { name: "rmi", about: "removing an image of 40,000 entries", prepare: remove::prepare },
+    Kind { name: "lists", about: "images and system df on a large store", prepare: lists::prepare },
+    Kind { name: "grow-entries", about: "create, diff and commit as images grow", prepare: grow::entries },
+    Kind { name: "grow-layers", about: "create and run as stacks grow", prepare: grow::layers },
+    Kind { name: "grow-containers", about: "create, ps and run as containers get more", prepare: grow::containers },
+];
+
+/// The least that running any command takes here.
+fn fork_and_exec() -> Work {
+    Work { line: Line::new("/bin/true"), ..Work::default() }
+}
+
+/// The name of that floor.
+const FORK_AND_EXEC: &str = "fork+exec";
+
+/// Steps that bring a folder back to nothing, on disk too.
+fn emptied(folder: std::path::PathBuf) -> Vec<Step> {
+    vec![Step::Empty(folder), Step::Flush]
+}
