@@ -41,6 +41,7 @@ mod stand_in;
 pub mod tar;
 mod tree;
 mod unpack;
+mod whiteout;
 
 pub use ability::{Ability, Ids, Privilege};
 pub use any_layer::AnyLayer;
@@ -57,3 +58,4 @@ pub use recon::rebuild;
 pub use stand_in::{StandIn, restore, stand_in};
 pub use tree::TreeError;
 pub use unpack::{Unpack, Unpacked, unpack};
+pub use whiteout::make_whiteout;

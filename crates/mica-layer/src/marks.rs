@@ -1,6 +1,7 @@
 //! Marks: how a directory says "gone", "opaque" and "a device 0:0" to the kernel's overlayfs and to us.
 //!
-//! A whiteout is a character device 0:0, in every user namespace (Linux 5.8). Opaque is an extended attribute. What a
+//! A whiteout is a character device 0:0, in every user namespace (Linux 5.8); on overlayfs itself, which takes none, an empty
+//! file with an attribute ([`make_whiteout`](crate::make_whiteout)). Opaque is an extended attribute. What a
 //! layer itself carries under the marks' prefix is kept escaped, as overlayfs escapes nested marks (Linux 6.7): the
 //! attribute `trusted.overlay.x` of a tar stands as `trusted.overlay.overlay.x`, which the kernel shows as
 //! `trusted.overlay.x`. A real character device 0:0 would be read as a whiteout; it stands as an empty file with the
@@ -50,6 +51,16 @@ impl Marks {
         match self {
             Self::Trusted => b"trusted.overlay.origin",
             Self::User => b"user.overlay.origin",
+        }
+    }
+
+    /// The attribute by which an empty file is a whiteout where a device 0:0 cannot be made, in a directory that has
+    /// [`Marks::opaque`] with the value `x` (Linux 6.7).
+    #[must_use]
+    pub const fn whiteout(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.whiteout",
+            Self::User => b"user.overlay.whiteout",
         }
     }
 

@@ -112,7 +112,7 @@ impl Fix<'_> {
             let (parent, name) = (fix.open_dir(parent.as_bytes())?, name.as_bytes());
             match entry {
                 FixEntry::Directory(_) => parent.mkdir(name, DIR_MODE)?,
-                FixEntry::Gone => parent.mknod(name, FileKind::CharDevice, 0, 0, 0)?,
+                FixEntry::Gone => mica_layer::make_whiteout(&parent, name, self.marks)?,
                 FixEntry::File(layer, target) => match made.get(&(*layer, target)) {
                     Some(first) => {
                         let (from, old) = open_parent(fix, first)?;

@@ -61,7 +61,8 @@ impl Driver for Flat {
     }
 
     fn probe(&self, scratch: &Path) -> Support {
-        crate::probe::probe(self, self.marks, scratch)
+        // What is thrown away need not be flushed; it works no other way.
+        crate::probe::probe(self, self.marks, scratch, true)
     }
 
     fn mount(&self, dirs: &UnionDirs) -> Result<Mounted, UnionError> {

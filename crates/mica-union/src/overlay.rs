@@ -86,7 +86,7 @@ impl Driver for Overlay {
     }
 
     fn probe(&self, scratch: &Path) -> Support {
-        crate::probe::probe(self, self.marks, scratch)
+        crate::probe::probe(self, self.marks, scratch, false)
     }
 
     fn mount(&self, dirs: &UnionDirs) -> Result<Mounted, UnionError> {

@@ -3,25 +3,26 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use mica_layer::Marks;
+use mica_core::{Layer as _, LayerEntry, RelPath};
+use mica_layer::{DirLayer, Marks};
 use mica_sys::{Dir, SysError};
 
 use crate::{Driver, Support, UnionDirs, UnionError, UpperDirs};
 
 /// Shows, in a new directory of `scratch`, an upper over a lower; writes, deletes and makes an opaque directory through
 /// it; looks at the marks in the upper. Removes what it made.
-pub(crate) fn probe(driver: &dyn Driver, marks: Marks, scratch: &Path) -> Support {
-    match try_in(driver, marks, scratch) {
+pub(crate) fn probe(driver: &dyn Driver, marks: Marks, scratch: &Path, volatile: bool) -> Support {
+    match try_in(driver, marks, scratch, volatile) {
         Ok(()) => Support::Yes,
         Err(why) => Support::No { why },
     }
 }
 
-fn try_in(driver: &dyn Driver, marks: Marks, scratch: &Path) -> Result<(), UnionError> {
+fn try_in(driver: &dyn Driver, marks: Marks, scratch: &Path, volatile: bool) -> Result<(), UnionError> {
     let refused = |source| UnionError::Scratch { driver: driver.name(), scratch: scratch.to_owned(), source };
     let root = Dir::open(scratch).map_err(refused)?;
     let name = make_own(&root).map_err(refused)?;
-    let tried = attempt(driver, marks, scratch, &root, &name);
+    let tried = attempt(driver, (marks, volatile), scratch, (&root, &name));
     let removed = root.remove_tree(&name).map_err(refused);
     tried.and(removed)
 }
@@ -38,13 +39,18 @@ fn make_own(scratch: &Dir) -> Result<Vec<u8>, SysError> {
     }
 }
 
-fn attempt(driver: &dyn Driver, marks: Marks, scratch: &Path, root: &Dir, name: &[u8]) -> Result<(), UnionError> {
+fn attempt(
+    driver: &dyn Driver,
+    (marks, volatile): (Marks, bool),
+    scratch: &Path,
+    (root, name): (&Dir, &[u8]),
+) -> Result<(), UnionError> {
     let refused = |source| UnionError::Scratch { driver: driver.name(), scratch: scratch.to_owned(), source };
     make_layers(&root.open_dir(name).map_err(refused)?).map_err(refused)?;
     let at = scratch.join(std::ffi::OsStr::from_bytes(name));
     let dirs = UnionDirs {
         lowers: vec![at.join("lower")],
-        upper: Some(UpperDirs { upper: at.join("upper"), work: at.join("work"), volatile: false }),
+        upper: Some(UpperDirs { upper: at.join("upper"), work: at.join("work"), volatile }),
         marks,
     };
     let mounted = driver.mount(&dirs)?;
@@ -52,7 +58,10 @@ fn attempt(driver: &dyn Driver, marks: Marks, scratch: &Path, root: &Dir, name: 
     change(&merged).map_err(refused)?;
     driver.settle(&dirs)?;
     let upper = root.open_dir(name).and_then(|made| made.open_dir(b"upper")).map_err(refused)?;
-    match missing(&merged, &upper, marks).map_err(refused)? {
+    let layer = DirLayer::new(upper.try_clone().map_err(refused)?, marks);
+    let gone = RelPath::parse(b"gone").map(|gone| layer.entry(&gone));
+    let whiteout = matches!(gone, Ok(Ok(Some(LayerEntry::Whiteout))));
+    match missing(&merged, &upper, marks, whiteout).map_err(refused)? {
         Some(what) => Err(UnionError::Wrong { driver: driver.name(), scratch: scratch.to_owned(), what }),
         None => Ok(()),
     }
@@ -78,12 +87,9 @@ fn change(merged: &Dir) -> Result<(), SysError> {
 }
 
 /// The first thing that is not as it should be.
-fn missing(merged: &Dir, upper: &Dir, marks: Marks) -> Result<Option<&'static str>, SysError> {
+fn missing(merged: &Dir, upper: &Dir, marks: Marks, whiteout: bool) -> Result<Option<&'static str>, SysError> {
     let checks = [
-        (
-            !upper.stat_if_there(b"gone")?.is_some_and(|found| found.is_whiteout_device()),
-            "no whiteout of a deleted file",
-        ),
+        (!whiteout, "no whiteout of a deleted file"),
         (merged.stat_if_there(b"gone")?.is_some(), "a deleted file"),
         (upper.stat_if_there(b"kept")?.is_none_or(|found| found.mode != 0o600), "no copy of a changed file"),
         (

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::sync::Arc;
 
 use mica_core::{Attrs, Kind, LayerEntry, Node, RelPath};
-use mica_sys::FileKind;
 
 use super::extract::{BodyIn, Extract, Made, Outcome, escaped, refused, time};
 use super::place;
@@ -14,7 +13,7 @@ use super::tree::{FileId, PathId, Said, Tree};
 use crate::error::lossy;
 use crate::index::IndexWriter;
 use crate::recon::BodyPlace;
-use crate::{EntryError, LayerError, Result, stand_in};
+use crate::{EntryError, LayerError, Result, make_whiteout, stand_in};
 
 impl Extract<'_> {
     pub(super) fn finish(mut self) -> Result<Made> {
@@ -102,9 +101,7 @@ impl Extract<'_> {
         let (parent, name) = (self.tree.place(id).parent, Arc::clone(&self.tree.place(id).name));
         let path = self.tree.path(id);
         let parent = self.directories.get(&self.tree, parent).map_err(refused(path.as_bytes()))?;
-        parent.mknod(&name, FileKind::CharDevice, 0, 0, 0).map_err(refused(path.as_bytes()))?;
-        // Set again for each whiteout of a directory; seldom more than a few.
-        parent.set_own_xattr(self.how.marks.origin(), b"").map_err(refused(path.as_bytes()))?;
+        make_whiteout(parent, &name, self.how.marks).map_err(refused(path.as_bytes()))?;
         Ok(())
     }
 

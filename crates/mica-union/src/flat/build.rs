@@ -1,9 +1,9 @@
 //! A new upper made from what a tree says.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use mica_core::{Kind, Name, Rdev, RelPath};
-use mica_layer::Marks;
+use mica_layer::{Marks, make_whiteout};
 use mica_sys::{Dir, FileKind, SysError};
 
 use super::manifest::{Said, Stamp, UpperRoot};
@@ -18,8 +18,8 @@ use crate::UnionError;
 /// [`UnionError::Changing`] where the tree is not any more as it was scanned.
 pub(super) fn build(scanned: &mut Scanned, tree: &Dir, upper: &Dir, marks: Marks) -> Result<(), UnionError> {
     let mut builder = Builder { tree, upper, marks, groups: HashMap::new() };
-    let whiteouts = builder.files(scanned)?;
-    builder.directories(scanned, &whiteouts)?;
+    builder.files(scanned)?;
+    builder.directories(scanned)?;
     builder.stamps(scanned)
 }
 
@@ -36,9 +36,8 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Makes all but the attributes of directories; gives the directories that have whiteouts.
-    fn files(&mut self, scanned: &mut Scanned) -> Result<BTreeSet<RelPath>, UnionError> {
-        let mut whiteouts = BTreeSet::new();
+    /// Makes all but the attributes of directories.
+    fn files(&mut self, scanned: &mut Scanned) -> Result<(), UnionError> {
         let mut here: Option<(RelPath, Dir, Dir)> = None;
         for path in &scanned.spoken {
             let Some((parent, name)) = path.split() else { continue };
@@ -54,15 +53,13 @@ impl Builder<'_> {
             };
             match said {
                 Said::Whiteout => {
-                    let made = to.mknod(name.as_bytes(), FileKind::CharDevice, 0, 0, 0);
-                    made.map_err(settling(path))?;
-                    whiteouts.insert(parent);
+                    make_whiteout(to, name.as_bytes(), self.marks).map_err(settling(path))?;
                 }
                 Said::Node { copied_up, .. } => self.node((from, to), (path, &parent, &name), copied_up)?,
                 Said::Nothing => {}
             }
         }
-        Ok(whiteouts)
+        Ok(())
     }
 
     fn node(
@@ -99,7 +96,7 @@ impl Builder<'_> {
     }
 
     /// Gives directories their attributes and marks, the innermost first.
-    fn directories(&self, scanned: &mut Scanned, whiteouts: &BTreeSet<RelPath>) -> Result<(), UnionError> {
+    fn directories(&self, scanned: &mut Scanned) -> Result<(), UnionError> {
         let root = RelPath::root();
         for path in scanned.spoken.iter().rev().chain([&root]) {
             let Some(record) = scanned.manifest.record_mut(path) else { continue };
@@ -120,7 +117,7 @@ impl Builder<'_> {
             if opaque {
                 also.push((self.marks.opaque(), b"y"));
             }
-            if (copied_up && !path.is_root()) || whiteouts.contains(path) {
+            if copied_up && !path.is_root() {
                 also.push((self.marks.origin(), b""));
             }
             make::dress_self(&made, &make::marked(attrs, self.marks, &also)).map_err(settling(path))?;

@@ -2,7 +2,7 @@
 
 use mica_core::{Attrs, Kind, Rdev, RelPath, Timestamp, Xattrs};
 use mica_layer::Marks;
-use mica_sys::{Dir, FileKind, Metadata, SysError, Time};
+use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
 
 /// The label that a host's SELinux policy gives to every file. It says nothing of the tree and differs by machine.
 const HOST_LABEL: &[u8] = b"security.selinux";
@@ -97,14 +97,28 @@ pub(super) fn make(
             return file.set_mtime(time(attrs.mtime));
         }
         Kind::Symlink { target } => to.symlink(target, name)?,
-        Kind::CharDevice(rdev) => device(FileKind::CharDevice, rdev)?,
-        Kind::BlockDevice(rdev) => device(FileKind::BlockDevice, rdev)?,
+        Kind::CharDevice(rdev) => or_stand_in(device(FileKind::CharDevice, rdev), (from, from_name), (to, name))?,
+        Kind::BlockDevice(rdev) => or_stand_in(device(FileKind::BlockDevice, rdev), (from, from_name), (to, name))?,
         Kind::Fifo => to.mknod(name, FileKind::Fifo, 0o600, 0, 0)?,
         Kind::Socket => to.mknod(name, FileKind::Socket, 0o600, 0, 0)?,
         // Neither is made here: a directory is filled first, and a link of that kind is said by an index alone.
         _ => return Ok(()),
     }
     dress(to, name, attrs, matches!(kind, Kind::Symlink { .. }))
+}
+
+/// Where a device cannot be made, a layer has an empty file for it, and that is what overlayfs shows there too.
+fn or_stand_in(
+    made: Result<(), SysError>,
+    (from, from_name): (&Dir, &[u8]),
+    (to, name): (&Dir, &[u8]),
+) -> Result<(), SysError> {
+    match made {
+        Err(error) if error.errno() == Errno::PERM && from.stat(from_name)?.kind == FileKind::File => {
+            to.create_file(name, 0o600).map(drop)
+        }
+        made => made,
+    }
 }
 
 /// Makes the empty file that stands for a device 0:0 in an upper.
