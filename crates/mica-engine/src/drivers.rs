@@ -34,6 +34,7 @@ pub struct Probed {
 struct Record {
     version: u32,
     boot: String,
+    /// What was asked for so far.
     drivers: Vec<Finding>,
 }
 
@@ -56,12 +57,12 @@ impl Finding {
 }
 
 impl Engine {
-    /// Each driver and whether it works here, found out now.
+    /// Each driver and whether it works here, found out now and kept.
     ///
     /// # Errors
     /// When the store cannot be looked at. A driver that does not work is no error.
     pub fn probe_drivers(&self) -> Result<Vec<Probed>> {
-        let found = self.probe_all();
+        let found: Vec<Finding> = DRIVERS.into_iter().map(|name| self.probe(name)).collect();
         self.remember(&found)?;
         let chosen = chosen(&found).map(|finding| finding.name.clone());
         let told = DRIVERS.into_iter().zip(&found).map(|(name, finding)| Probed {
@@ -77,13 +78,16 @@ impl Engine {
         if let Some(name) = asked {
             self.driver(name)?;
         }
-        let mut found = match self.remembered()? {
-            Some(found) => found,
-            None => self.probe_and_remember()?,
-        };
-        if pick(&found, asked).is_none() {
-            // A module may have been loaded since; before it is refused, it is looked at.
-            found = self.probe_and_remember()?;
+        let mut found = self.remembered()?.unwrap_or_default();
+        let known = found.clone();
+        self.look(&mut found, asked);
+        if pick(&found, asked).is_none() && !known.is_empty() {
+            // A module may have been loaded since; before it is refused, it is looked at again.
+            found.clear();
+            self.look(&mut found, asked);
+        }
+        if found != known {
+            self.remember(&found)?;
         }
         match (pick(&found, asked), asked) {
             (Some(finding), _) => Ok(finding.name.clone()),
@@ -140,20 +144,25 @@ impl Engine {
         settled.map_err(|error| Error::from(error).while_(format_args!("gather what container {name} wrote")))
     }
 
-    fn probe_all(&self) -> Vec<Finding> {
+    fn probe(&self, name: &str) -> Finding {
         let scratch = self.store.path().join("staging");
-        let probe = |name: &str| match self.driver(name).map(|driver| driver.probe(&scratch)) {
+        match self.driver(name).map(|driver| driver.probe(&scratch)) {
             Ok(Support::Yes) => Finding { name: name.to_owned(), why: None, hint: None },
             Ok(Support::No { why }) => refused(name, &Error::from(why)),
             Err(error) => refused(name, &error),
-        };
-        DRIVERS.into_iter().map(probe).collect()
+        }
     }
 
-    fn probe_and_remember(&self) -> Result<Vec<Finding>> {
-        let found = self.probe_all();
-        self.remember(&found)?;
-        Ok(found)
+    /// Adds what is not known of the driver that is asked for; without one, of all up to the first that works.
+    fn look(&self, found: &mut Vec<Finding>, asked: Option<&str>) {
+        for name in DRIVERS.into_iter().filter(|name| asked.is_none_or(|asked| asked == *name)) {
+            if !found.iter().any(|finding| finding.name == name) {
+                found.push(self.probe(name));
+            }
+            if pick(found, Some(name)).is_some() {
+                return;
+            }
+        }
     }
 
     fn record_name(&self) -> Result<Vec<u8>> {
@@ -169,8 +178,8 @@ impl Engine {
         let Some(home) = Dir::open(self.store.run_root())?.open_dir_if_there(b"drivers")? else { return Ok(None) };
         let Some(bytes) = home.read_if_there(&self.record_name()?, 64 << 10)? else { return Ok(None) };
         let record = serde_json::from_slice::<Record>(&bytes).ok().filter(|record| {
-            let names = record.drivers.iter().map(|finding| finding.name.as_str());
-            record.version == VERSION && record.boot == self.store.boot_id() && names.eq(DRIVERS)
+            let known = |finding: &Finding| DRIVERS.contains(&finding.name.as_str());
+            record.version == VERSION && record.boot == self.store.boot_id() && record.drivers.iter().all(known)
         });
         Ok(record.map(|record| record.drivers))
     }
@@ -197,7 +206,7 @@ fn refused(name: &str, error: &Error) -> Finding {
 
 /// The first that works.
 fn chosen(found: &[Finding]) -> Option<&Finding> {
-    found.iter().find(|finding| finding.why.is_none())
+    DRIVERS.into_iter().find_map(|name| pick(found, Some(name)))
 }
 
 /// The one that is asked for if it works; without one, the first that works.

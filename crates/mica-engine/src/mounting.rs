@@ -8,6 +8,7 @@ use mica_sys::mount::{UnmountFlags, mounts, unmount};
 use mica_union::overlay::is_upper_in_use;
 
 use crate::container::{Base, Known};
+use crate::drivers::OVERLAY;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::standing::mounts_end;
@@ -46,7 +47,8 @@ impl Engine {
 
     /// Refuses a container whose upper is mounted out of this namespace's sight: the kernel would let a second mount write to it, too.
     pub(crate) fn refuse_mounted_elsewhere(&self, known: &Known) -> Result<()> {
-        if is_upper_in_use(&known.container.upper(), self.store.marks())? {
+        // A copy may be mounted any number of times: it is one directory.
+        if known.settings.driver() == OVERLAY && is_upper_in_use(&known.container.upper(), self.store.marks())? {
             let name = &known.container.record().name;
             let what = format!("container {name} is mounted in another mount namespace");
             return Err(Error::new(Kind::Conflict, what)
