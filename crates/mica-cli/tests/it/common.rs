@@ -116,7 +116,7 @@ impl Mica {
             Place::Of(user) => user.command(mica),
         };
         command.args(args).env("MICA_ROOT", &self.root).env("MICA_RUN_ROOT", self.run_root());
-        command.env_remove("MICA_FAULT").stdin(Stdio::null());
+        command.env_remove("MICA_FAULT").env_remove("MICA_DRIVER").stdin(Stdio::null());
         command
     }
 

@@ -27,6 +27,7 @@ mod output;
 mod peers;
 mod peers_at_work;
 mod peers_daemons;
+mod places;
 mod race;
 mod refusals;
 mod rootless;
