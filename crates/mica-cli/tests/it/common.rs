@@ -62,6 +62,11 @@ impl Mica {
         Self { place: Place::Of(user), root }
     }
 
+    /// As [`Mica::of`], but with the store at `root`.
+    pub(crate) fn of_at(user: OrdinaryUser, root: PathBuf) -> Self {
+        Self { place: Place::Of(user), root }
+    }
+
     /// The ordinary user whose command this is.
     #[track_caller]
     pub(crate) fn user(&self) -> &OrdinaryUser {
@@ -166,6 +171,10 @@ impl Mica {
         if !root.exists() {
             std::fs::create_dir(&root).unwrap();
             busybox_rootfs(&root);
+            if let Place::Of(user) = &self.place {
+                let owner = format!("{0}:{0}", user.uid());
+                assert!(Command::new("chown").args(["-R", &owner]).arg(&root).status().unwrap().success());
+            }
         }
         self.run([OsStr::new("import"), OsStr::new("-q"), root.as_os_str(), OsStr::new(name)]).line()
     }

@@ -11,7 +11,7 @@ use crate::common::Mica;
 use crate::peers_at_work::{Listed, Podman, apart, at, debian, tool};
 
 /// What a user does to a Debian, with everything that a layer must carry.
-const CHANGES: &str = r#"
+pub(crate) const CHANGES: &str = r#"
 set -e
 dpkg --purge tzdata
 groupadd --gid 1234 staff2

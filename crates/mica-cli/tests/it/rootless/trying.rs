@@ -7,7 +7,7 @@ use std::process::Command;
 
 use mica_testkit::{Scratch, Snapshot, needs};
 
-use super::as_both;
+use super::{as_both, bring};
 use crate::common::{Mica, Said};
 
 /// A file system of this machine with a directory of the user's and one of somebody else's. To be made in a mount namespace of the test's own.
@@ -86,9 +86,7 @@ fn it_starts_where_the_user_stands() {
     as_both(|mica| {
         let machine = Machine::new(&mica);
         mica.run(["images"]);
-        let program = mica.path("bin/mica");
-        let bind = Command::new("mount").args(["--bind", env!("CARGO_BIN_EXE_mica")]).arg(&program).status();
-        assert!(bind.unwrap().success());
+        let program = bring(&mica);
         // A file system of its own, and what is not shown.
         for (at, shown) in [(machine.project.as_path(), machine.project.as_path()), (mica.root(), Path::new("/"))] {
             let mut command = mica.user().command("sh");
