@@ -114,6 +114,18 @@ fn without_a_range_one_id_is_mapped_and_it_is_said_once() {
 }
 
 #[test]
+fn a_user_without_a_name_is_known_by_number() {
+    needs!(ordinary_user);
+    let user = OrdinaryUser::with_range();
+    fs::copy("/etc/passwd", user.scratch().path().join("etc/passwd")).unwrap();
+    let mica = Mica::of(user);
+    let said = mica.run(["images"]);
+    let words = format!("mica: /etc/subuid and /etc/subgid have no range for {},", mica.user().uid());
+    assert!(said.err.starts_with(&words), "{said:#?}");
+    assert_eq!(format_of(mica.root())["owners"], "single");
+}
+
+#[test]
 fn a_range_of_users_alone_is_none() {
     needs!(ordinary_user);
     let user = OrdinaryUser::with_range();

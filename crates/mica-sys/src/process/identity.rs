@@ -117,14 +117,18 @@ pub fn user_name(uid: u32) -> Result<Option<Vec<u8>>, SysError> {
     // SAFETY: record, buffer and result live over the call, and the length is the buffer's.
     let wrong =
         unsafe { libc::getpwuid_r(uid, &raw mut record, buffer.as_mut_ptr().cast(), buffer.len(), &raw mut found) };
-    match Errno::from_raw_os_error(wrong) {
-        // Some name services say so of a number that they do not know (getpwuid_r(3), ERRORS).
-        _ if wrong == 0 && found.is_null() => Ok(None),
-        Errno::NOENT | Errno::SRCH | Errno::BADF | Errno::PERM if wrong != 0 => Ok(None),
-        errno if wrong != 0 => Err(failed("getpwuid_r", uid.to_string())(errno)),
-        // SAFETY: the call succeeded, so the name is a string in the buffer, which is still here.
-        _ => Ok(Some(unsafe { std::ffi::CStr::from_ptr(record.pw_name) }.to_bytes().to_vec())),
+    if wrong != 0 {
+        return match Errno::from_raw_os_error(wrong) {
+            // Some name services say so of a number that they do not know (getpwuid_r(3), ERRORS).
+            Errno::NOENT | Errno::SRCH | Errno::BADF | Errno::PERM => Ok(None),
+            errno => Err(failed("getpwuid_r", uid.to_string())(errno)),
+        };
     }
+    if found.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the call succeeded and found the user, so the name is a string in the buffer, which is still here.
+    Ok(Some(unsafe { std::ffi::CStr::from_ptr(record.pw_name) }.to_bytes().to_vec()))
 }
 
 /// Sets the supplementary groups.
