@@ -1,4 +1,4 @@
-//! The README's sessions, run as they stand there, so that the README cannot lie.
+//! The sessions of the README and of the guide, run as they stand there, so that no page can lie.
 //!
 //! A session is a ```` ```console ```` block. A line `$ …` is a command and goes on over lines that end in `\`; what
 //! follows is what it prints on both outputs, where `…` stands for any text, and alone on a line for any lines. Sessions
@@ -26,26 +26,45 @@ struct Turn {
     expected: Vec<String>,
 }
 
-/// Runs every session of the README at `root`.
+/// Where the pages of the guide are.
+const GUIDE: &str = "docs/guide";
+
+/// Runs every session of the README at `root` and of the guide, the README's first: they build what the others use.
 pub(super) fn run(root: &Path, workspace: &Workspace, private: bool, tally: &mut Tally) -> Result<()> {
-    let readme = std::fs::read_to_string(root.join("README.md")).context("cannot read README.md")?;
-    let sessions = sessions(&readme)?;
-    if sessions.is_empty() {
-        bail!("README.md has no session");
-    }
     let outer = std::env::var_os("PATH").unwrap_or_default();
     let path = [workspace.target_directory.join("release")].into_iter().chain(std::env::split_paths(&outer));
     let path = std::env::join_paths(path).context("the target folder has a colon in its path")?;
-    for (number, turns) in (1..).zip(&sessions) {
-        let first = turns.first().map_or("", |turn| turn.command.as_str());
-        tally.check(&format!("README session {number}"), first, || {
-            if let Some(reason) = missing(turns)? {
-                return Ok(Outcome::Skipped(reason));
-            }
-            play(root, path.as_ref(), private, turns).map(|()| Outcome::Passed)
-        });
+    for page in pages(root)? {
+        let text = std::fs::read_to_string(root.join(&page)).with_context(|| format!("cannot read {page}"))?;
+        let sessions = sessions(&text).with_context(|| page.clone())?;
+        if sessions.is_empty() && page == README {
+            bail!("{page} has no session");
+        }
+        for (number, turns) in (1..).zip(&sessions) {
+            let first = turns.first().map_or("", |turn| turn.command.as_str());
+            tally.check(&format!("{page}, session {number}"), first, || {
+                if let Some(reason) = missing(turns)? {
+                    return Ok(Outcome::Skipped(reason));
+                }
+                play(root, path.as_ref(), private, turns).map(|()| Outcome::Passed)
+            });
+        }
     }
     Ok(())
+}
+
+const README: &str = "README.md";
+
+/// The pages with sessions, by their paths from `root`: the README, then the guide's by name.
+fn pages(root: &Path) -> Result<Vec<String>> {
+    let guide = std::fs::read_dir(root.join(GUIDE)).context("cannot read the guide")?;
+    let mut pages = Vec::new();
+    for entry in guide {
+        let name = entry.context("cannot read the guide")?.file_name();
+        pages.extend(name.to_str().filter(|name| name.ends_with(".md")).map(|name| format!("{GUIDE}/{name}")));
+    }
+    pages.sort_unstable();
+    Ok([README.to_owned()].into_iter().chain(pages).collect())
 }
 
 /// Why a session cannot run here.
@@ -99,7 +118,7 @@ fn play(root: &Path, path: &OsStr, private: bool, turns: &[Turn]) -> Result<()> 
         let printed_lines: Vec<&str> = printed.lines().collect();
         let expected: Vec<&str> = turn.expected.iter().map(String::as_str).collect();
         if !shows(&expected, &printed_lines) {
-            bail!("$ {}\nprinted\n{printed}where README.md says\n{}", turn.command, expected.join("\n"));
+            bail!("$ {}\nprinted\n{printed}where the page says\n{}", turn.command, expected.join("\n"));
         }
     }
     let left = traces.left()?;
@@ -176,6 +195,16 @@ mod tests {
             [vec![turn("a \\\n  b", &["one", "", "two"]), turn("c", &[])], vec![turn("d", &[])]]
         );
         assert!(sessions("```console\nprose\n```\n").is_err());
+    }
+
+    #[test]
+    fn the_readme_comes_first_and_then_every_page_of_the_guide() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join(GUIDE)).unwrap();
+        for name in ["two.md", "one.md", "picture.svg"] {
+            std::fs::write(root.path().join(GUIDE).join(name), "").unwrap();
+        }
+        assert_eq!(pages(root.path()).unwrap(), [README, "docs/guide/one.md", "docs/guide/two.md"]);
     }
 
     #[test]
