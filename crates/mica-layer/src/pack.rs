@@ -95,8 +95,8 @@ struct Packer<'a> {
     over: Option<Over<'a>>,
     entries: u64,
     skipped: Vec<RelPath>,
-    /// The first path, in order, of each file that has several names.
-    groups: HashMap<(u64, u64), RelPath>,
+    /// The first path, in order, of each file that has several names, and what it was packed with.
+    groups: HashMap<(u64, u64), (RelPath, Attrs)>,
 }
 
 impl Packer<'_> {
@@ -151,11 +151,11 @@ impl Packer<'_> {
         };
         if node.link_group.is_some() && !matches!(node.kind, Kind::Socket) {
             let file = (seen.metadata.dev, seen.metadata.ino);
-            if let Some(first) = self.groups.get(&file).cloned() {
-                self.member(path.as_bytes(), MemberKind::HardLink(first.as_bytes()), &node.attrs)?;
+            if let Some((first, attrs)) = self.groups.get(&file).cloned() {
+                self.member(path.as_bytes(), MemberKind::HardLink(first.as_bytes()), &attrs)?;
                 return Ok(false);
             }
-            self.groups.insert(file, path.clone());
+            self.groups.insert(file, (path.clone(), node.attrs.clone()));
         }
         let kind = match &node.kind {
             Kind::File { size, .. } => {

@@ -17,7 +17,7 @@
 
 use std::borrow::Cow;
 
-use mica_core::{Attrs, Kind, Node, Rdev, Xattrs};
+use mica_core::{Attrs, Kind, Node, Rdev};
 
 use crate::Ability;
 
@@ -28,6 +28,7 @@ mod tests;
 const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
 
+const ACL: &[u8] = b"system.posix_acl_access";
 const CAPABILITY: &[u8] = b"security.capability";
 /// The capability's first four bytes are its version in the highest, and flags (`linux/capability.h`).
 const CAPABILITY_VERSION_2: u8 = 2;
@@ -37,6 +38,11 @@ const CAPABILITY_SIZE_3: usize = 24;
 /// Entries of an access control list that name an ID (`linux/posix_acl_xattr.h`).
 const ACL_USER: u16 = 2;
 const ACL_GROUP: u16 = 8;
+/// Entries that the mode's bits are.
+const ACL_OWNER: u16 = 1;
+const ACL_OWNING_GROUP: u16 = 4;
+const ACL_MASK: u16 = 16;
+const ACL_OTHERS: u16 = 32;
 
 /// What stands on disk for a node of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +98,7 @@ fn stands_as(kind: &Kind, name: &[u8], value: &[u8], ability: &Ability) -> Value
     }
     match name {
         CAPABILITY => capability(value, ability),
-        b"system.posix_acl_access" | b"system.posix_acl_default" => only_if(acl_can_stand(value, ability)),
+        ACL | b"system.posix_acl_default" => only_if(acl_can_stand(value, ability)),
         _ if name.starts_with(b"trusted.") || name.starts_with(b"security.") => only_if(ability.is_native()),
         // What the kernel refuses of these it refuses to everyone.
         _ => Value::Same,
@@ -141,6 +147,10 @@ pub fn restore(mut found: Node, below: &Node, ability: &Ability) -> Node {
         found.kind = below.kind.clone();
     }
     let (attrs, stood, said) = (&mut found.attrs, &stand.attrs, &below.attrs);
+    let found_mode = attrs.mode;
+    // A write takes capabilities away, and a change of owner does (`security_inode_killpriv`).
+    let was_written = size_of(&found.kind) != size_of(&below.kind)
+        || (attrs.mtime, attrs.uid, attrs.gid) != (stood.mtime, stood.uid, stood.gid);
     // A change of owner takes the bits away (chown(2)).
     if (attrs.uid, attrs.gid, attrs.mode) == (stood.uid, stood.gid, stood.mode) {
         attrs.mode = said.mode;
@@ -151,18 +161,45 @@ pub fn restore(mut found: Node, below: &Node, ability: &Ability) -> Node {
     if attrs.gid == stood.gid {
         attrs.gid = said.gid;
     }
-    restore_xattrs(&mut attrs.xattrs, &stood.xattrs, &said.xattrs);
+    let is_other_mode = (found_mode ^ stood.mode) & 0o777 != 0;
+    for (name, value) in &said.xattrs {
+        let value = match (stood.xattrs.get(name), attrs.xattrs.get(name)) {
+            (None, None) if name == CAPABILITY && was_written => continue,
+            (None, None) if name == ACL && is_other_mode => acl_with_mode(value, found_mode),
+            (None, None) => value.clone(),
+            (Some(stood), Some(now)) if stood == now => value.clone(),
+            _ => continue,
+        };
+        attrs.xattrs.insert(name.clone(), value);
+    }
     found
 }
 
-fn restore_xattrs(found: &mut Xattrs, stood: &Xattrs, said: &Xattrs) {
-    for (name, value) in said {
-        let still_stands = match (stood.get(name), found.get(name)) {
-            (None, now) => now.is_none(),
-            (Some(stood), now) => now == Some(stood),
-        };
-        if still_stands {
-            found.insert(name.clone(), value.clone());
-        }
+const fn size_of(kind: &Kind) -> Option<u64> {
+    match kind {
+        Kind::File { size, .. } => Some(*size),
+        _ => None,
     }
+}
+
+/// The access control list after a chmod (`posix_acl_chmod`): the mode's bits are those of its owner, its mask, or without
+/// one its group, and its others.
+fn acl_with_mode(value: &[u8], mode: u32) -> Vec<u8> {
+    let mut changed = value.to_vec();
+    let entries = changed.get_mut(4..).unwrap_or_default().as_chunks_mut::<8>().0;
+    let tag = |[low, high, ..]: &[u8; 8]| u16::from_le_bytes([*low, *high]);
+    let has_mask = entries.iter().any(|entry| tag(entry) == ACL_MASK);
+    for entry in entries {
+        let shift = match tag(entry) {
+            ACL_OWNER => 6,
+            ACL_MASK => 3,
+            ACL_OWNING_GROUP if !has_mask => 3,
+            ACL_OTHERS => 0,
+            _ => continue,
+        };
+        let [bits, ..] = ((mode >> shift) & 7).to_le_bytes();
+        let [_, _, perm, ..] = entry;
+        *perm = bits;
+    }
+    changed
 }

@@ -17,6 +17,7 @@ mod dir_layer;
 mod hostile;
 mod kernel;
 mod links;
+mod owners;
 mod pack;
 mod peers;
 mod shown;

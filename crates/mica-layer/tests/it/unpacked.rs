@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mica_core::{DiffId, Kind, Layer, LayerEntry, Node, RelPath};
-use mica_layer::{DirLayer, Index, LayerError, Marks, Unpack, Unpacked, rebuild, unpack};
+use mica_layer::{DirLayer, Index, LayerError, Marks, Unpack, Unpacked, rebuild, stand_in, unpack};
 use mica_sys::Dir;
 use mica_testkit::{Scratch, Tree};
 
@@ -51,7 +51,7 @@ pub(crate) fn unpacked_with(tar: &[u8], how: Unpack) -> Result<Layered, LayerErr
     let counts = (u64::from(index.len()), index.implicit(), index.needs_parent());
     assert_eq!(counts, (said.entries, said.implicit, said.needs_parent));
     let layered = Layered { scratch, index, said, how };
-    index_and_directory_agree(&layered);
+    index_and_directory_agree(&layered.index, &layered.diff_path(), &layered.how);
     Ok(layered)
 }
 
@@ -81,12 +81,12 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     }
 }
 
-fn index_and_directory_agree(layered: &Layered) {
-    let diff = Dir::open(&layered.diff_path()).unwrap();
-    let directory = DirLayer::new(diff, layered.how.marks);
+/// The directory has what the index says, or the stand-in for it.
+pub(crate) fn index_and_directory_agree(index: &Index, diff: &Path, how: &Unpack) {
+    let directory = DirLayer::new(Dir::open(diff).unwrap(), how.marks);
     let mut groups: BTreeMap<u64, u64> = BTreeMap::new();
     let mut count = 0;
-    for entry in layered.index.entries() {
+    for entry in index.entries() {
         let (path, said) = entry.unwrap();
         let found = directory.entry(&path).unwrap();
         let LayerEntry::Node(mut node) = said else {
@@ -104,7 +104,7 @@ fn index_and_directory_agree(layered: &Layered) {
             Kind::Directory { implicit, .. } => *implicit = false,
             Kind::File { content, size } => {
                 if let Some(hash) = content.take() {
-                    let bytes = std::fs::read(layered.diff_path().join(path_buf(&path))).unwrap();
+                    let bytes = std::fs::read(diff.join(path_buf(&path))).unwrap();
                     assert_eq!((blake3::hash(&bytes).as_bytes(), bytes.len() as u64), (&hash, *size), "{path}");
                 }
             }
@@ -118,6 +118,7 @@ fn index_and_directory_agree(layered: &Layered) {
         if !(-0x8000_0000..0x3_7fff_ffff).contains(&node.attrs.mtime.secs) {
             node.attrs.mtime = found.attrs.mtime;
         }
+        node.attrs = stand_in(&node.kind, &node.attrs, &how.ability).attrs.into_owned();
         assert_eq!(node, found, "{path}");
     }
     let mut all = 0;

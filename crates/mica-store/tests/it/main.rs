@@ -20,6 +20,7 @@ mod images;
 mod lowers;
 mod open;
 mod order;
+mod owners;
 mod race;
 
 /// A test file that is not listed above would be skipped in silence.

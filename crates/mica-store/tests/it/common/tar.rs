@@ -50,7 +50,8 @@ impl Builder {
         self.bytes
     }
 
-    fn entry(mut self, name: &str, kind: u8, mode: u32, target: &str, content: &[u8]) -> Self {
+    /// Any entry; a device is 1:3.
+    pub fn entry(mut self, name: &str, kind: u8, mode: u32, target: &str, content: &[u8]) -> Self {
         let pax = std::mem::take(&mut self.pax);
         if !pax.is_empty() {
             self.raw("pax", b'x', 0o644, "", &pax);
@@ -72,6 +73,10 @@ impl Builder {
         put(156, &[kind]);
         put(157, target.as_bytes());
         put(257, b"ustar\x0000");
+        if matches!(kind, b'3' | b'4') {
+            put(329, b"0000001");
+            put(337, b"0000003");
+        }
         let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
         header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         self.bytes.extend(header);
