@@ -59,7 +59,8 @@
 //! Format 1 defines no feature of any kind. `marks` says whose extended attributes the layers' overlay marks are
 //! (`trusted` or `user`); `owners` how owners of a layer stand on disk: `native` as they are, `mapped` through `idmap` and `gidmap`, `single` all
 //! as the store's owner. `idmap` has the rows of users and `gidmap` those of groups (`container`, `host`, `size`, as `/proc/self/uid_map` and
-//! `gid_map` of whoever made the store had them); both are empty, and `gidmap` is left out, for `native`. A program that would write with
+//! `gid_map` of whoever made the store had them); both are empty, and `gidmap` is left out, for `native`. What of a layer cannot be put on disk so
+//! has a stand-in there (`mica_layer::stand_in`). A program that would write with
 //! other marks, owners or rows is refused, and so is one with another user ID than the owner of the root.
 //!
 //! ## seal.json
