@@ -20,6 +20,7 @@ fn limits() -> Limits {
         header_bytes: 64 << 10,
         xattr_bytes: 4 << 10,
         metadata_bytes: 256 << 10,
+        ..Limits::default()
     }
 }
 

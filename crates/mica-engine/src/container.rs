@@ -1,5 +1,6 @@
 //! Containers: what they are made of, and how one is made.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mica_core::image::ContainerConfig;
@@ -197,6 +198,16 @@ fn merge(image: &ContainerConfig, create: &Create) -> Result<ContainerConfig> {
     Ok(config)
 }
 
+/// An image that the driver could not show should not become a container that cannot start.
+fn refuse_too_deep(image: &str, layers: &[DiffId], driver: &str) -> Result<()> {
+    let (count, limit) = (layers.iter().collect::<BTreeSet<_>>().len(), mica_union::overlay::MAX_LOWERS);
+    if driver != OVERLAY || count <= limit {
+        return Ok(());
+    }
+    let message = format!("image {image} has {count} layers, the most that overlayfs shows is {limit}");
+    Err(Error::new(Kind::Unsupported, message).hinted("--driver flat shows it as a copy; fewer layers start faster"))
+}
+
 /// The whole command line: entrypoint and command.
 pub(crate) fn arguments(config: &ContainerConfig) -> Vec<String> {
     config.entrypoint.iter().chain(&config.cmd).flatten().cloned().collect()
@@ -233,6 +244,7 @@ impl Engine {
             self.check_free(name)?;
         }
         let driver = self.choose_driver(create.driver.as_deref())?;
+        refuse_too_deep(&create.image, &layers, &driver)?;
         // Last, since the scaffold and what a chain needs are made where they are missing.
         layers.insert(0, self.scaffold(&lease)?);
         let root = match root {

@@ -26,6 +26,9 @@ use layers::{Layer, Layers, Naming};
 /// How many lowers overlayfs takes (`OVL_MAX_STACK`).
 pub const MAX_LOWERS: usize = 500;
 
+/// Lowers that may come beside an image's: what an engine lays under every image, and what a store lays over some.
+const BESIDE: usize = 2;
+
 pub(crate) const NAME: &str = "overlay";
 
 /// The kernel's overlayfs.
@@ -57,8 +60,17 @@ impl Overlay {
 
     fn mount_named(&self, dirs: &UnionDirs, naming: Naming) -> Result<Mounted, UnionError> {
         let mut layers = Layers::open(dirs)?;
-        if layers.lowers.len() > MAX_LOWERS {
-            return Err(UnionError::TooManyLowers { driver: NAME, count: layers.lowers.len(), limit: MAX_LOWERS });
+        let count = layers.lowers.len();
+        let too_many = || UnionError::TooManyLowers { driver: NAME, count, limit: MAX_LOWERS };
+        if count > MAX_LOWERS + BESIDE {
+            return Err(too_many());
+        }
+        let is_nested = count > MAX_LOWERS;
+        if is_nested {
+            // The lowest few are shown as one. Not all, since a union of unions is as deep as the kernel goes.
+            let lowest = Layers { lowers: layers.lowers.split_off(MAX_LOWERS - 1), upper: None };
+            let union = mount_layers(&lowest, dirs.marks, false, naming)?;
+            layers.lowers.push(Layer::held(Role::Lower(MAX_LOWERS), "(the lowest layers)", union)?);
         }
         // overlayfs wants two layers, of which an upper may be one.
         if layers.lowers.len() + usize::from(layers.upper.is_some()) < 2 {
@@ -69,7 +81,11 @@ impl Overlay {
             layers.lowers.push(Layer::new_tmpfs()?);
         }
         let volatile = dirs.upper.as_ref().is_some_and(|upper| upper.volatile);
-        mount_layers(&layers, dirs.marks, volatile, naming)
+        match mount_layers(&layers, dirs.marks, volatile, naming) {
+            // Until Linux 6.15 a mount that is attached nowhere is no layer.
+            Err(UnionError::Mount { .. } | UnionError::Kernel { .. }) if is_nested => Err(too_many()),
+            mounted => mounted.map(Mounted::new),
+        }
     }
 
     fn empty_lower(&self) -> Result<Layer, UnionError> {
@@ -110,7 +126,7 @@ const FIXED: [(&str, &str); 6] = [
     ("xino", "auto"),
 ];
 
-fn mount_layers(layers: &Layers, marks: Marks, volatile: bool, naming: Naming) -> Result<Mounted, UnionError> {
+fn mount_layers(layers: &Layers, marks: Marks, volatile: bool, naming: Naming) -> Result<Mount, UnionError> {
     let overlay = FsContext::open("overlay").map_err(|source| refused(layers, source))?;
     for (key, value) in FIXED {
         overlay.string(key, value.as_bytes()).map_err(|source| refused(layers, source))?;
@@ -130,7 +146,7 @@ fn mount_layers(layers: &Layers, marks: Marks, volatile: bool, naming: Naming) -
         work.give("workdir", &overlay, naming)?;
         attrs = MountAttrFlags::empty();
     }
-    let mount = overlay.create(attrs).map_err(|source| match layers.subject() {
+    overlay.create(attrs).map_err(|source| match layers.subject() {
         Some(layer) => UnionError::Mount {
             driver: NAME,
             role: layer.role,
@@ -139,8 +155,7 @@ fn mount_layers(layers: &Layers, marks: Marks, volatile: bool, naming: Naming) -
             source,
         },
         None => refused(layers, source),
-    })?;
-    Ok(Mounted::new(mount))
+    })
 }
 
 fn refused(layers: &Layers, source: MountError) -> UnionError {

@@ -31,6 +31,7 @@ mod places;
 mod race;
 mod refusals;
 mod rootless;
+mod stacks;
 mod standing;
 mod trying;
 

@@ -39,9 +39,13 @@ impl Layer {
     pub(super) fn new_tmpfs() -> Result<Self, UnionError> {
         let mount =
             tmpfs().map_err(|source| UnionError::Kernel { driver: NAME, cause: cause::of_call(&source), source })?;
-        let dir = mount.open_root();
-        let dir = dir.map_err(|source| UnionError::Open { driver: NAME, role: Role::Empty, source })?;
-        Ok(Self { role: Role::Empty, path: PathBuf::from("(tmpfs)"), dir, _held: Some(mount) })
+        Self::held(Role::Empty, "(tmpfs)", mount)
+    }
+
+    /// The root of a mount that is attached nowhere; `name` stands for its path.
+    pub(super) fn held(role: Role, name: &str, mount: Mount) -> Result<Self, UnionError> {
+        let dir = mount.open_root().map_err(|source| UnionError::Open { driver: NAME, role, source })?;
+        Ok(Self { role, path: PathBuf::from(name), dir, _held: Some(mount) })
     }
 
     fn hides_all_below(&self, marks: Marks) -> Result<bool, UnionError> {

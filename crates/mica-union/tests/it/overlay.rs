@@ -8,7 +8,7 @@ use mica_sys::Errno;
 use mica_testkit::driver_suite::Step;
 use mica_testkit::{LoopFs, Scratch, Snapshot, Tree, needs, tree};
 use mica_union::overlay::is_upper_in_use;
-use mica_union::{Driver, Overlay, UnionDirs, UpperDirs};
+use mica_union::{Driver, Overlay, UnionDirs, UnionError, UpperDirs};
 
 fn upper_in(place: &std::path::Path) -> UpperDirs {
     let made = |name: &str| {
@@ -38,6 +38,36 @@ fn a_full_disk_fails_the_copy_up_and_changes_nothing() {
     std::fs::remove_file(disk.path().join("filler")).unwrap();
     Step::Append("big", "more").take(&merged);
     before.assert_unchanged(&lower, "a copy-up");
+}
+
+/// What an engine lays under an image and a store over it comes beside the 500 of the image.
+#[test]
+fn two_more_than_the_kernel_takes_are_shown_and_three_are_refused() {
+    needs!(root, overlay);
+    let scratch = Scratch::new();
+    // Topmost first. The lowest three change what is below them, on both sides of where the lowest are laid together.
+    let lowers: Vec<std::path::PathBuf> = (0..503)
+        .map(|number| {
+            let place = scratch.make(format!("lower{number}"));
+            let layer = match number {
+                498 => tree! { "gone" whiteout; "dir/new" = "" },
+                500 => tree! { "hidden" whiteout; "all" = "500"; "dir/" opaque; "dir/x" = "" },
+                501 => tree! { "gone" = "x"; "hidden" = "x"; "all" = "501"; "dir/old" = "" },
+                _ => tree! {},
+            };
+            layer.write_layer(&place, Marks::Trusted);
+            place
+        })
+        .collect();
+    let dirs = |count| UnionDirs {
+        lowers: lowers.iter().take(count).cloned().collect(),
+        upper: Some(upper_in(scratch.path())),
+        marks: Marks::Trusted,
+    };
+    let merged = Overlay::new().mount(&dirs(502)).unwrap().dir().unwrap();
+    tree! { "all" = "500"; "dir/"; "dir/x" = ""; "dir/new" = "" }.assert_is(&Tree::read_dir(&merged), "502 lowers");
+    let refused = Overlay::new().mount(&dirs(503)).unwrap_err();
+    assert!(matches!(refused, UnionError::TooManyLowers { count: 503, limit: 500, .. }), "{refused:?}");
 }
 
 #[test]
