@@ -1,4 +1,4 @@
-//! A file's bytes as memory, read-only.
+//! A file's bytes as memory: read-only, or written through for the length of one call.
 #![allow(unsafe_code, reason = "mmap gives a pointer, and munmap takes it back")]
 
 use std::fmt;
@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
 
 use crate::error::{Result, SysError};
+use crate::fault::door;
 use crate::file::File;
 
 /// A whole file, mapped read-only.
@@ -43,6 +44,37 @@ impl Mapping {
         let start = NonNull::new(mapped.map_err(wrong)?.cast::<u8>()).ok_or_else(|| wrong(Errno::NOMEM))?;
         Ok(Self { bytes: Some(NonNull::slice_from_raw_parts(start, length)) })
     }
+}
+
+/// Writes `bytes` at `offset` through a shared mapping of `file`, as a program does that maps its files, and waits until the
+/// file system has them. Nothing is written where they would reach beyond the end of the file.
+///
+/// The caller sees to it that nobody cuts the file meanwhile, which would end the process with `SIGBUS`.
+///
+/// # Errors
+/// `EINVAL` where the file is shorter; `mmap`'s (`ENODEV` of what cannot be mapped) and `msync`'s.
+pub fn write_shared(file: &File, offset: usize, bytes: &[u8]) -> Result<()> {
+    let wrong = |errno| SysError::new("mmap", file.name(), errno);
+    door("mmap", file.name())?;
+    let size = usize::try_from(file.metadata()?.size).map_err(|_| wrong(Errno::FBIG))?;
+    let end = offset.checked_add(bytes.len()).filter(|end| *end <= size).ok_or_else(|| wrong(Errno::INVAL))?;
+    // An empty range cannot be mapped; that a file has no pages is for the kernel to say.
+    let length = end.max(1);
+    // SAFETY: a null address lets the kernel choose one where nothing of ours is; the length is not zero.
+    let mapped = unsafe {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        rustix::mm::mmap(std::ptr::null_mut(), length, access, MapFlags::SHARED, file.as_fd(), 0)
+    };
+    let start = mapped.map_err(wrong)?;
+    // SAFETY: `offset` is inside of the mapping, or at its end when there is nothing to write.
+    let target = unsafe { start.cast::<u8>().add(offset) };
+    // SAFETY: the range is inside of the mapping and of the file, is writable, and `bytes` is memory of somebody else's.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+    // SAFETY: the range is what `mmap` gave.
+    let synced = unsafe { rustix::mm::msync(start, length, MsyncFlags::SYNC) };
+    // SAFETY: as above, and nothing points into it after.
+    let unmapped = unsafe { rustix::mm::munmap(start, length) };
+    synced.and(unmapped).map_err(|errno| SysError::new("msync", file.name(), errno))
 }
 
 impl Deref for Mapping {
@@ -94,6 +126,19 @@ mod tests {
         dir.unlink(b"sealed").unwrap();
         assert_eq!(&mapping[..], b"bytes");
         assert_eq!(std::thread::spawn(move || mapping.len()).join().unwrap(), 5);
+    }
+
+    #[test]
+    fn what_is_written_through_a_mapping_is_in_the_file() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        let mut file = dir.create_file(b"mapped", 0o600).unwrap();
+        file.write_whole(b"0123456789").unwrap();
+        write_shared(&file, 8, b"ab").unwrap();
+        assert_eq!(dir.read(b"mapped", 100).unwrap(), b"01234567ab");
+        assert_eq!(write_shared(&file, 9, b"ab").unwrap_err().errno(), Errno::INVAL);
+        assert_eq!(write_shared(&file, usize::MAX, b"ab").unwrap_err().errno(), Errno::INVAL);
+        assert_eq!(dir.read(b"mapped", 100).unwrap(), b"01234567ab");
     }
 
     #[test]
