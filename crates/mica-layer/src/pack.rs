@@ -14,7 +14,7 @@ use mica_sys::{Dir, File, Metadata};
 use crate::ladder::Ladder;
 use crate::tar::{Member, MemberKind, WriteError, Writer};
 use crate::tree::{Seen, look, look_at_self, reading, sorted_names};
-use crate::{LayerError, Marks, Over};
+use crate::{LayerError, Marks, Over, Reach};
 
 /// The whiteout that makes its directory opaque.
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -77,8 +77,8 @@ pub fn pack(upper: &Dir, how: &Pack<'_>, out: &mut dyn Write) -> Result<Packed, 
         skipped: Vec::new(),
         groups: HashMap::new(),
     };
-    packer.root(upper, how.root.as_ref())?;
-    packer.tree(upper)?;
+    let merges = packer.root(upper, how.root.as_ref())?;
+    packer.tree(upper, merges)?;
     let tar_size = packer.tar.written() + crate::tar::writer::END_SIZE;
     let hashing = packer.tar.finish()?;
     Ok(Packed {
@@ -100,7 +100,8 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    fn root(&mut self, upper: &Dir, below: Option<&Attrs>) -> Result<(), LayerError> {
+    /// Writes the root, where it is a change; says whether what is below shows through it.
+    fn root(&mut self, upper: &Dir, below: Option<&Attrs>) -> Result<bool, LayerError> {
         let mut root = look_at_self(upper, &RelPath::root(), self.marks)?;
         if let Some(over) = self.over {
             root = over.read_root(root)?;
@@ -108,13 +109,13 @@ impl Packer<'_> {
         if below.is_some_and(|below| Attrs { mtime: below.mtime, ..root.attrs.clone() } != *below) {
             self.member(b".", MemberKind::Directory, &root.attrs)?;
         }
-        self.opaque(&RelPath::root(), &root)
+        self.opaque(&RelPath::root(), &root, true)
     }
 
-    fn tree(&mut self, upper: &Dir) -> Result<(), LayerError> {
+    fn tree(&mut self, upper: &Dir, merges: bool) -> Result<(), LayerError> {
         let mut ladder = Ladder::new(upper, Dir::open_dir);
-        let mut levels = vec![(RelPath::root(), sorted_names(upper, &RelPath::root())?.into_iter())];
-        while let Some((parent, names)) = levels.last_mut() {
+        let mut levels = vec![(RelPath::root(), sorted_names(upper, &RelPath::root())?.into_iter(), merges)];
+        while let Some((parent, names, merges)) = levels.last_mut() {
             let Some(name) = names.next() else {
                 levels.pop();
                 ladder.step_out();
@@ -132,35 +133,42 @@ impl Packer<'_> {
             if name.as_bytes().starts_with(WHITEOUT_PREFIX) {
                 return Err(PackError::WhiteoutName { path }.into());
             }
-            if self.entry(dir, &name, &path, &seen)? {
+            if let Some(node) = self.entry(dir, &name, &path, &seen)? {
+                let merges = self.opaque(&path, node, *merges)?;
                 let inner = dir.open_dir(name.as_bytes()).map_err(reading(&path))?;
                 let names = sorted_names(&inner, &path)?;
                 ladder.step_in(&path, inner);
-                levels.push((path, names.into_iter()));
+                levels.push((path, names.into_iter(), merges));
             }
         }
         Ok(())
     }
 
-    /// Writes one entry; says whether it is a directory, to be gone through next.
-    fn entry(&mut self, dir: &Dir, name: &Name, path: &RelPath, seen: &Seen) -> Result<bool, LayerError> {
+    /// Writes one entry; gives the directory that it is, to be gone through next.
+    fn entry<'s>(
+        &mut self,
+        dir: &Dir,
+        name: &Name,
+        path: &RelPath,
+        seen: &'s Seen,
+    ) -> Result<Option<&'s Node>, LayerError> {
         let LayerEntry::Node(node) = &seen.entry else {
             let hidden = [WHITEOUT_PREFIX, name.as_bytes()].concat();
             self.mark(&path.parent().unwrap_or_default(), &hidden)?;
-            return Ok(false);
+            return Ok(None);
         };
         if node.link_group.is_some() && !matches!(node.kind, Kind::Socket) {
             let file = (seen.metadata.dev, seen.metadata.ino);
             if let Some((first, attrs)) = self.groups.get(&file).cloned() {
                 self.member(path.as_bytes(), MemberKind::HardLink(first.as_bytes()), &attrs)?;
-                return Ok(false);
+                return Ok(None);
             }
             self.groups.insert(file, (path.clone(), node.attrs.clone()));
         }
         let kind = match &node.kind {
             Kind::File { size, .. } => {
                 self.file(dir, name, path, (*size, &node.attrs), &seen.metadata)?;
-                return Ok(false);
+                return Ok(None);
             }
             Kind::Directory { .. } => MemberKind::Directory,
             Kind::Symlink { target } => MemberKind::Symlink(target),
@@ -170,12 +178,11 @@ impl Packer<'_> {
             // A directory has no entry of the last kind: it is said by an index alone.
             _ => {
                 self.skipped.push(path.clone());
-                return Ok(false);
+                return Ok(None);
             }
         };
         self.member(path.as_bytes(), kind, &node.attrs)?;
-        self.opaque(path, node)?;
-        Ok(node.kind.is_directory())
+        Ok(node.kind.is_directory().then_some(node))
     }
 
     fn file(
@@ -200,11 +207,24 @@ impl Packer<'_> {
         if is_same(&file, was, path)? { Ok(()) } else { Err(changed()) }
     }
 
-    fn opaque(&mut self, path: &RelPath, node: &Node) -> Result<(), LayerError> {
-        if matches!(node.kind, Kind::Directory { opaque: true, .. }) {
+    /// Writes that the directory is opaque, where it says so; `merges`: something below may show through its parent. Says
+    /// whether something may show through it.
+    ///
+    /// overlayfs marks every directory that it makes in a merged one (`ovl_create_upper`, "just an optimization"), other
+    /// drivers those that hide something. The layer is to be the same, so where the stack is known it says it of the
+    /// latter alone.
+    fn opaque(&mut self, path: &RelPath, node: &Node, merges: bool) -> Result<bool, LayerError> {
+        let opaque = matches!(node.kind, Kind::Directory { opaque: true, .. });
+        let Some(over) = self.over.filter(|over| over.reach == Reach::CopiedUp) else {
+            if opaque {
+                self.mark(path, OPAQUE)?;
+            }
+            return Ok(merges && !opaque);
+        };
+        if merges && opaque && over.below.shown(path)?.is_some_and(|below| below.kind.is_directory()) {
             self.mark(path, OPAQUE)?;
         }
-        Ok(())
+        Ok(merges && !opaque)
     }
 
     /// An empty file that says something by its name. It has no time: the kernel keeps one device for all whiteouts of an

@@ -4,9 +4,9 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use mica_core::{Attrs, DiffId};
+use mica_core::{Attrs, DiffId, Stack};
 use mica_layer::tar::EntryKind;
-use mica_layer::{LayerError, Marks, Pack, PackError, TreeError, Unpack, pack, unpack};
+use mica_layer::{Ability, DirLayer, LayerError, Marks, Over, Pack, PackError, Reach, TreeError, Unpack, pack, unpack};
 use mica_sys::Dir;
 use mica_testkit::{Entry, Scratch, Tree, What, needs, tree};
 
@@ -138,6 +138,36 @@ fn marks_of_the_overlay_are_not_packed_and_escaped_ones_are_what_they_were() {
         ];
         assert_eq!(found[2].0.xattrs, expected.into());
     }
+}
+
+/// overlayfs calls directories opaque that hide nothing; a driver that does not packs the same layer.
+#[test]
+fn only_what_hides_a_directory_is_said_to_be_opaque() {
+    needs!(root);
+    let scratch = Scratch::new();
+    let lower = upper(&scratch, "lower", &tree! { "full/x"; "file"; "outer/inner/x"; "merged/inner/x" });
+    let changes = tree! {
+        "new/" opaque;
+        "new/deeper/" opaque;
+        "full/" opaque;
+        "file/" opaque;
+        "outer/" opaque;
+        "outer/inner/" opaque;
+        "merged/inner/" opaque;
+        "merged/inner/new/" opaque;
+    };
+    let place = upper(&scratch, "upper", &changes);
+    let below = Stack::new(vec![DirLayer::new(Dir::open(&lower).unwrap(), Marks::Trusted)]);
+    let ability = Ability::native();
+    let opaque_over = |over| {
+        let mut tar = Vec::new();
+        let how = Pack { marks: Marks::Trusted, root: None, over };
+        pack(&Dir::open(&place).unwrap(), &how, &mut tar).unwrap();
+        names(&tar).into_iter().filter_map(|name| name.strip_suffix("/.wh..wh..opq").map(str::to_owned)).collect()
+    };
+    let known: Vec<String> = opaque_over(Some(Over { below: &below, ability: &ability, reach: Reach::CopiedUp }));
+    assert_eq!(known, ["full", "merged/inner", "outer"]);
+    assert_eq!(opaque_over(None).len(), 8, "where nothing is known of the stack, all may hide something");
 }
 
 /// Whiteouts as attributes are how Linux 6.7 keeps those of an overlay inside an overlay.
