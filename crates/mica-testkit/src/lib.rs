@@ -7,6 +7,7 @@
 //! * [`OrdinaryUser`]: somebody who is not root, for one test.
 //! * [`assert_no_test_file_is_forgotten`]: a file of tests that no `mod` names would never run.
 //! * [`driver_suite`]: what every [`mica_union::Driver`] must show.
+//! * [`differential`]: random operations, in every driver's union and in a plain directory.
 //!
 //! Everything here panics with the reason: a test that cannot go on has failed.
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@
 #[macro_use]
 mod tree;
 
+pub mod differential;
 pub mod driver_suite;
 pub mod gate;
 mod ordinary_user;

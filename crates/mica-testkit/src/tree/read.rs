@@ -98,7 +98,7 @@ fn unmarked(mut said: Entry, marks: Marks) -> Entry {
     if let What::Dir { opaque } = &mut said.what {
         *opaque = said.xattrs.get(marks.opaque()).is_some_and(|value| value == b"y");
     }
-    if said.xattrs.contains_key(marks.device_zero()) {
+    if said.xattrs.contains_key(marks.device_zero()) && !matches!(said.what, What::Hard(_)) {
         said.what = What::Char(Rdev::default());
     }
     said.xattrs =

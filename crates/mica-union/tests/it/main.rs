@@ -7,6 +7,7 @@
     reason = "a test panics; clippy knows tests by their attribute, not their helpers"
 )]
 
+mod differential;
 mod flat;
 mod flat_crash;
 mod flat_places;
