@@ -206,7 +206,9 @@ fn a_name_that_was_changed_goes_before_one_that_was_copied() {
         let Spoilt { layer, config, manifest } = Spoilt::new();
         let mut annotations = json!({});
         for (key, value) in [("io.containerd.image.name", containerd), ("org.opencontainers.image.ref.name", oci)] {
-            value.map(|value| annotations[key] = json!(value));
+            if let Some(value) = value {
+                annotations[key] = json!(value);
+            }
         }
         let described = with(descriptor(MANIFEST, &manifest), json!({"annotations": annotations}));
         let image =

@@ -139,7 +139,10 @@ fn a_copy_keeps_the_index_and_all_of_it() {
 fn layers_with_a_table_after_their_end_are_layers() {
     let tar = layer("a");
     let stargz = [gzip(&tar[..512]), gzip(&tar[512..]), gzip(b"")].concat();
-    let frame = |body: &[u8]| [&0x184D_2A50_u32.to_le_bytes()[..], &(body.len() as u32).to_le_bytes(), body].concat();
+    let frame = |body: &[u8]| {
+        let length = u32::try_from(body.len()).unwrap();
+        [&0x184D_2A50_u32.to_le_bytes()[..], &length.to_le_bytes(), body].concat()
+    };
     let chunked = [zstd(&tar), frame(&[7; 99]), frame(b"GNUlInUx")].concat();
     for (suffix, stored) in [("+gzip", stargz), ("+zstd", chunked)] {
         let config = config("amd64", &[&tar]);
