@@ -17,6 +17,9 @@ pub(crate) struct FoundImage {
     pub(crate) name: Option<Reference>,
 }
 
+/// The names of each image that has any.
+pub(crate) type NamesByImage = BTreeMap<ImageId, Vec<NameRecord>>;
+
 impl Engine {
     /// The image that `word` names: a reference, an ID or the beginning of one.
     pub(crate) fn find_image(&self, word: &str) -> Result<FoundImage> {
@@ -54,25 +57,37 @@ impl Engine {
     }
 
     /// The names of each image, sorted. A name of an index is one of each of its images.
-    pub(crate) fn names_by_image(&self) -> Result<BTreeMap<ImageId, Vec<NameRecord>>> {
+    pub(crate) fn names_by_image(&self) -> Result<NamesByImage> {
+        Ok(self.names_and_rest()?.0)
+    }
+
+    /// As [`Engine::names_by_image`], with the names that are of no image.
+    pub(crate) fn names_and_rest(&self) -> Result<(NamesByImage, Vec<NameRecord>)> {
+        let mut rest = Vec::new();
         // All records are read once: a thousand names must not mean a thousand manifests.
         let by_manifest: BTreeMap<BlobDigest, ImageId> =
             self.store.images()?.into_iter().map(|image| (image.manifest.digest, image.id)).collect();
-        let mut names: BTreeMap<ImageId, Vec<NameRecord>> = BTreeMap::new();
+        let mut names = NamesByImage::new();
         for name in self.store.names()? {
             let images: BTreeSet<ImageId> = match by_manifest.get(&name.target.digest) {
                 Some(image) => [*image].into(),
                 None => self.store.images_of(&name.target)?.into_iter().map(|image| image.id).collect(),
             };
+            if images.is_empty() {
+                rest.push(name.clone());
+            }
             for image in images {
                 names.entry(image).or_default().push(name.clone());
             }
         }
         names.values_mut().for_each(|names| names.sort_by(|a, b| a.reference.cmp(&b.reference)));
-        Ok(names)
+        Ok((names, rest))
     }
 
     fn no_such_image(&self, word: &str) -> Result<Error> {
+        if let Some(error) = self.no_image_but_artifact(word)? {
+            return Ok(error);
+        }
         let error = Error::new(Kind::NotFound, format!("no such image: {word}"));
         let names = self.store.names()?;
         let familiar =

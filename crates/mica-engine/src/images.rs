@@ -6,6 +6,7 @@ use mica_core::{BlobDigest, DiffId, ImageId};
 use mica_store::{ImageRecord, NameRecord, OnUse};
 use mica_transport::Reference;
 
+use crate::artifact::ArtifactSummary;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::config_of;
@@ -53,15 +54,18 @@ pub enum Removed {
     Untagged(Reference),
     /// The image is gone.
     Deleted(ImageId),
+    /// This was the name of an artifact, which goes with its last one.
+    Artifact(Reference),
 }
 
 impl Engine {
-    /// All images, the newest in the store first, of `only` this repository or name where one is given.
+    /// All images, the newest in the store first, of `only` this repository or name where one is given; and the artifacts,
+    /// by name.
     ///
     /// # Errors
     /// A record that cannot be read.
-    pub fn images(&self, only: Option<&str>) -> Result<Vec<ImageSummary>> {
-        let mut names = self.names_by_image()?;
+    pub fn images(&self, only: Option<&str>) -> Result<(Vec<ImageSummary>, Vec<ArtifactSummary>)> {
+        let (mut names, rest) = self.names_and_rest()?;
         let mut summaries = Vec::new();
         for image in self.store.images()? {
             let names = names.remove(&image.id).unwrap_or_default();
@@ -76,7 +80,12 @@ impl Engine {
                 summaries.push(summary);
             }
         }
-        Ok(summaries)
+        let mut artifacts = Vec::new();
+        for named in &rest {
+            artifacts.extend(self.artifact_named(&named.reference)?.map(|artifact| artifact.summary()));
+        }
+        artifacts.retain(|artifact| only.is_none_or(|only| is_called(&artifact.name, only)));
+        Ok((summaries, artifacts))
     }
 
     /// What listings show of one image, without its names.
@@ -127,7 +136,14 @@ impl Engine {
     /// # Errors
     /// No such image; one that a container uses, or that has several names.
     pub fn remove_image(&self, word: &str, force: bool) -> Result<Vec<Removed>> {
-        let found = self.find_image(word)?;
+        let found = match self.find_image(word) {
+            Ok(found) => found,
+            Err(error) => {
+                let Some(artifact) = self.artifact_named(word)? else { return Err(error) };
+                self.store.remove_name(&artifact.name.to_string(), Some(&artifact.manifest.digest))?;
+                return Ok(vec![Removed::Artifact(artifact.name)]);
+            }
+        };
         let names = self.names_by_image()?;
         let owned = |id: &ImageId| -> Vec<Reference> {
             let names = names.get(id).map(Vec::as_slice).unwrap_or_default();

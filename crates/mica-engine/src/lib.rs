@@ -5,6 +5,7 @@
 //! kind of thing went wrong and what to try.
 #![forbid(unsafe_code)]
 
+mod artifact;
 pub mod change;
 mod commit;
 mod container;
@@ -29,6 +30,7 @@ mod standing;
 mod system;
 mod trying;
 
+pub use artifact::ArtifactSummary;
 pub use commit::Commit;
 pub use container::{ContainerSummary, Create, Ended, Life, Network};
 pub use drivers::{DRIVERS, Probed};
@@ -39,7 +41,7 @@ pub use import::{Import, ImportSource};
 pub use inspect::Inspected;
 pub use layers::LayerSummary;
 pub use limits::Limits;
-pub use load::{Load, LoadFrom, Loaded};
+pub use load::{Load, LoadFrom, Loaded, LoadedAll};
 pub use mica_store::Usage;
 pub use mica_sys::fault;
 pub use mica_sys::process::IdRow;

@@ -22,7 +22,7 @@ use mica_store::{Descriptor, ImageRecord, LayerBatch, Lease, Tee};
 use mica_sys::{Dir, File as DiskFile};
 use mica_transport::{
     ArchiveForm, BlobRef, ImageSource, OpenOptions, Platforms, RawManifest, Reference, SNIFF_LEN, SinkLayer,
-    SourceImage, SourceLayer, sniff, synthesize_manifest,
+    SourceImage, SourceLayer, TransportError, sniff, synthesize_manifest,
 };
 
 use crate::engine::Engine;
@@ -62,12 +62,21 @@ pub struct Loaded {
     pub taken: Vec<(Reference, ImageId)>,
 }
 
+/// All that was loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadedAll {
+    /// The images.
+    pub images: Vec<Loaded>,
+    /// The names of what is kept and is no image.
+    pub artifacts: Vec<Reference>,
+}
+
 impl Engine {
     /// Loads all images of an archive. They come all or not at all, but for layers that others use as well.
     ///
     /// # Errors
     /// Whatever is wrong with the archive; the store is as it was then.
-    pub fn load(&self, load: Load, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+    pub fn load(&self, load: Load, progress: &dyn Progress) -> Result<LoadedAll> {
         let lease = self.store.lease()?;
         let defaults = OpenOptions::default();
         let json_max = self.limits.json_bytes;
@@ -83,7 +92,13 @@ impl Engine {
             }
             LoadFrom::Layout(path) => mica_transport::open_layout_dir(&path, options)?,
         };
-        let images = source.images()?;
+        let artifacts = source.artifacts()?;
+        let images = match source.images() {
+            Err(TransportError::OnlyArtifacts { .. }) if artifacts.iter().any(|one| !one.names.is_empty()) => {
+                Vec::new()
+            }
+            images => images?,
+        };
         for image in &images {
             // Whoever lists images reads every config: one that cannot be read must not come in.
             ImageConfig::parse(&image.config).map_err(|error| {
@@ -95,9 +110,10 @@ impl Engine {
             })?;
         }
         self.take_in(&*source, &images, &lease, load.threads, progress)?;
-        let loaded = self.record_all(&images, &lease)?;
+        let artifacts = self.take_in_artifacts(&*source, &artifacts, &lease, progress)?;
+        let images = self.record_all(&images, &lease)?;
         lease.finish();
-        Ok(loaded)
+        Ok(LoadedAll { images, artifacts })
     }
 
     /// A file that can be read from anywhere: the input itself, or a copy of a pipe or of what was compressed.

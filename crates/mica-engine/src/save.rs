@@ -88,9 +88,15 @@ impl Engine {
             SaveTo::Archive(SaveForm::Oci, _) | SaveTo::Layout(_) => LayerForm::Any,
         };
         let mut saved: Vec<Saved> = Vec::new();
+        let mut artifacts = Vec::new();
         for word in &save.images {
-            for one in self.chosen(word, save.platform.as_ref(), form, &lease, progress)? {
-                add(&mut saved, one);
+            match self.chosen(word, save.platform.as_ref(), form, &lease, progress) {
+                Ok(chosen) => chosen.into_iter().for_each(|one| add(&mut saved, one)),
+                Err(error) => {
+                    let Some(artifact) = self.artifact_named(word)? else { return Err(error) };
+                    lease.keep_present(&[Kept::Blob(artifact.manifest.digest)])?;
+                    artifacts.push(artifact);
+                }
             }
         }
         let mut sink: Box<dyn ImageSink + '_> = match to {
@@ -100,6 +106,9 @@ impl Engine {
         };
         for one in &saved {
             self.save_one(one, &mut *sink, progress)?;
+        }
+        for artifact in &artifacts {
+            self.save_artifact(artifact, &mut *sink)?;
         }
         sink.finish()?;
         lease.finish();

@@ -51,7 +51,7 @@ impl Engine {
             }
             spread.accompany(&described, "manifest");
             next.extend(inner.into_iter().rev());
-            for part in one(&bytes, "config").into_iter().chain(descriptors(&bytes, "layers")) {
+            for part in parts_of(&bytes) {
                 if seen.insert(part.digest) && self.store.has_blob(&part.digest)? {
                     spread.accompany(&part, "blob");
                 }
@@ -71,6 +71,11 @@ impl Spread {
 /// Whether a blob is an index and no manifest.
 pub(crate) fn is_index(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Value>(bytes).is_ok_and(|value| value.get("manifests").is_some_and(Value::is_array))
+}
+
+/// The config and the layers of a manifest.
+pub(crate) fn parts_of(manifest: &[u8]) -> Vec<Descriptor> {
+    one(manifest, "config").into_iter().chain(descriptors(manifest, "layers")).collect()
 }
 
 /// The descriptors in a list of a document. One that has no digest of ours names nothing that could be here.

@@ -20,10 +20,11 @@ use mica_core::image::Platform;
 use mica_layer::Compression;
 
 use crate::error::{LooksLike, io_error};
-use crate::{BlobRef, ImageSource, SourceImage, TransportError, Verified};
+use crate::{BlobRef, ImageSource, SourceArtifact, SourceImage, TransportError, Verified};
 use files::{Files, Found};
 use form::{ArchiveForm, SNIFF_LEN, sniff};
 
+mod artifacts;
 mod choose;
 mod docker;
 mod files;
@@ -226,6 +227,11 @@ impl ImageSource for Archive {
             docker::add_names(&pass, &mut images)?;
         }
         Ok(images)
+    }
+
+    fn artifacts(&self) -> Result<Vec<SourceArtifact>, TransportError> {
+        let pass = self.pass();
+        if pass.has(INDEX)? && pass.has(LAYOUT)? { artifacts::artifacts(&pass) } else { Ok(Vec::new()) }
     }
 
     fn blob(&self, which: &BlobRef) -> Result<Box<dyn Read + Send + '_>, TransportError> {

@@ -213,6 +213,12 @@ pub enum TransportError {
         /// Its media type.
         media_type: String,
     },
+    /// A Docker archive is asked to hold something else than an image.
+    #[error("{digest} is an artifact, and a docker archive holds images only")]
+    NoArtifacts {
+        /// The digest of its manifest.
+        digest: BlobDigest,
+    },
     /// A directory that a layout is to be written to holds something else.
     #[error("{path:?} cannot take an OCI layout: {why}")]
     NotALayout {
@@ -305,6 +311,7 @@ impl TransportError {
                 available.first().map(|platform| format!("choose one with --platform {platform}"))
             }
             Self::Truncated { .. } => Some("copy or download the archive again".to_owned()),
+            Self::NoArtifacts { .. } => Some("use --format oci-archive or oci-dir".to_owned()),
             Self::NotALayout { .. } => Some("name a new or an empty directory, or an OCI layout to add to".to_owned()),
             Self::ForeignLayer { .. } => Some(
                 "make the archive with a tool that fetches such layers, as `docker save` does where it has them"

@@ -30,5 +30,5 @@ pub use sink::{
     DockerArchiveWriter, ImageSink, InDirectory, InTar, LayerForm, OciArchiveWriter, OciLayoutWriter, OciWriter, Place,
     SinkImage, SinkLayer, copy, copy_image, synthesize_manifest,
 };
-pub use source::{BlobRef, Companion, ImageSource, RawManifest, SourceImage, SourceLayer};
+pub use source::{BlobRef, Companion, ImageSource, RawManifest, SourceArtifact, SourceImage, SourceLayer};
 pub use verify::Verified;

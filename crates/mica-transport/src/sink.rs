@@ -40,6 +40,12 @@ pub trait ImageSink {
     /// As [`put_layer`](Self::put_layer).
     fn put_companion(&mut self, companion: &Companion, body: &mut dyn Read) -> Result<(), TransportError>;
 
+    /// Takes the manifest of an artifact, all of whose parts were taken as companions.
+    ///
+    /// # Errors
+    /// [`TransportError::NoArtifacts`] for a form that holds images only.
+    fn put_artifact(&mut self, names: &[Reference], manifest: &RawManifest) -> Result<(), TransportError>;
+
     /// Takes one image, all of whose layers were taken.
     ///
     /// # Errors

@@ -19,6 +19,15 @@ pub trait ImageSource {
     /// The first thing that is wrong with any of them.
     fn images(&self) -> Result<Vec<SourceImage>, TransportError>;
 
+    /// What else is named there and is no image: charts, signatures, models. Their manifests are verified, and their blobs have
+    /// the right size.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with any of them.
+    fn artifacts(&self) -> Result<Vec<SourceArtifact>, TransportError> {
+        Ok(Vec::new())
+    }
+
     /// The stored bytes of one blob, not verified and not decompressed; [`SourceLayer::open`] verifies.
     ///
     /// # Errors
@@ -79,6 +88,20 @@ pub struct SourceImage {
     pub id: ImageId,
     /// Its layers, base first.
     pub layers: Vec<SourceLayer>,
+}
+
+/// A manifest that describes no image (OCI image specification, "Guidelines for Artifact Usage"): it is kept and passed on as
+/// it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceArtifact {
+    /// Its names, complete and each once.
+    pub names: Vec<Reference>,
+    /// What it is: its artifact type, or the media type of its config.
+    pub kind: String,
+    /// Its manifest.
+    pub manifest: RawManifest,
+    /// The blobs that it names, as far as they are there.
+    pub parts: Vec<Companion>,
 }
 
 /// A blob that an index leads to and that is part of no image: an index inside it; and, where all platforms are taken, the

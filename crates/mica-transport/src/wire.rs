@@ -135,6 +135,7 @@ pub(crate) struct Manifest {
     pub(crate) media_type: String,
     pub(crate) config: Descriptor,
     pub(crate) layers: Option<Vec<Descriptor>>,
+    pub(crate) artifact_type: Option<String>,
     pub(crate) manifests: Option<serde::de::IgnoredAny>,
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use jiff::Timestamp;
 use mica_core::image::Platform;
-use mica_engine::{Engine, Error, HistoryStep, ImageSummary, LayerSummary, Reference, Removed};
+use mica_engine::{ArtifactSummary, Engine, Error, HistoryStep, ImageSummary, LayerSummary, Reference, Removed};
 use serde_json::{Value, json};
 
 use super::containers::each;
@@ -27,7 +27,7 @@ const IMAGE_COLUMNS: &[Column] = &[
 
 pub(super) fn list(engine: &Engine, args: &ImagesArgs) -> Result<ExitCode> {
     let now = Timestamp::now();
-    let images = engine.images(args.reference.as_deref())?;
+    let (images, artifacts) = engine.images(args.reference.as_deref())?;
     let mut shown = match args.digests {
         false => vec!["Repository", "Tag", "ID", "CreatedSince", "Size"],
         true => vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
@@ -37,8 +37,25 @@ pub(super) fn list(engine: &Engine, args: &ImagesArgs) -> Result<ExitCode> {
     if images.iter().any(|image| !image.platform.serves(&host)) {
         shown.push("Platform");
     }
-    let rows: Vec<Value> = images.iter().flat_map(|image| rows_of(image, now, args.listing.no_trunc)).collect();
+    let mut rows: Vec<Value> = images.iter().flat_map(|image| rows_of(image, now, args.listing.no_trunc)).collect();
+    // They have no image ID, so that whoever asks for IDs alone gets none of them.
+    if !args.listing.quiet {
+        rows.extend(artifacts.iter().map(artifact_row));
+    }
     print(&Listing { columns: IMAGE_COLUMNS, shown: &shown, quiet: "ID" }, &rows, &args.listing)
+}
+
+fn artifact_row(artifact: &ArtifactSummary) -> Value {
+    json!({
+        "Repository": artifact.name.familiar_repository(),
+        "Tag": artifact.name.tag().unwrap_or("<none>"),
+        "Digest": artifact.manifest.to_string(),
+        "ID": "<artifact>",
+        "CreatedSince": "N/A",
+        "CreatedAt": "N/A",
+        "Size": size::human(artifact.size),
+        "Platform": "",
+    })
 }
 
 /// A row for each name, or one with no name.
@@ -73,6 +90,10 @@ pub(super) fn rmi(engine: &Engine, args: &RmiArgs) -> Result<ExitCode> {
         for removed in engine.remove_image(word, args.force)? {
             match removed {
                 Removed::Untagged(name) => line(&format!("Untagged: {}", name.familiar()))?,
+                Removed::Artifact(name) => {
+                    deleted = true;
+                    line(&format!("Untagged: {}", name.familiar()))?;
+                }
                 Removed::Deleted(id) => {
                     deleted = true;
                     line(&format!("Deleted: {id}"))?;

@@ -56,7 +56,7 @@ pub(super) fn load(engine: &Engine, args: &LoadArgs) -> Result<ExitCode> {
     // Bars that are left must go before anything else is printed.
     drop(progress);
     let mut said = BTreeSet::new();
-    for image in loaded {
+    for image in loaded.images {
         for (name, from) in &image.taken {
             say(&format!("mica: {} was the name of image {}, which keeps its ID", name.familiar(), from.short()));
         }
@@ -75,6 +75,9 @@ pub(super) fn load(engine: &Engine, args: &LoadArgs) -> Result<ExitCode> {
             let mut names = image.names.iter().map(Reference::familiar).filter(|name| said.insert(name.clone()));
             names.try_for_each(|name| line(&format!("Loaded image: {name}")))?;
         }
+    }
+    if !args.quiet {
+        loaded.artifacts.iter().try_for_each(|name| line(&format!("Loaded artifact: {}", name.familiar())))?;
     }
     Ok(ExitCode::SUCCESS)
 }

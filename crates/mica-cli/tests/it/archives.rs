@@ -365,3 +365,54 @@ fn an_image_for_another_machine_says_so_when_its_command_cannot_be_run() {
     assert!(said.err.contains(&format!("linux/{foreign}")) && said.err.contains("hint: "), "{said:?}");
     mica.assert_whole();
 }
+
+#[test]
+fn an_artifact_is_kept_and_passed_on_and_not_run() {
+    needs!(root);
+    let mica = Mica::new();
+    let hand = ByHand::new(&mica.path("layout"));
+    let empty = hand.blob("application/vnd.oci.empty.v1+json", b"{}");
+    let chart = hand.blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", b"no tar at all");
+    let manifest = json!({"schemaVersion": 2, "mediaType": format!("{OCI}.manifest.v1+json"), "artifactType": "application/vnd.example.chart",
+        "config": empty, "layers": [chart]});
+    let mut artifact = hand.document("manifest", &manifest);
+    artifact["annotations"] = json!({"org.opencontainers.image.ref.name": "quay.io/charts/site:1"});
+    let mut image = hand.image("amd64");
+    image["annotations"] = json!({"org.opencontainers.image.ref.name": "docker.io/library/site:1"});
+    hand.write_index(&[image, artifact.clone()]);
+    assert_eq!(load(&mica, &[], &hand.root).out, "Loaded image: site:1\nLoaded artifact: quay.io/charts/site:1\n");
+    let listed = mica.run(["images"]).out;
+    assert!(
+        listed.lines().any(|line| line.starts_with("quay.io/charts/site") && line.contains("<artifact>")),
+        "{listed}"
+    );
+    assert_eq!(mica.run(["images", "-q"]).out.lines().count(), 1);
+    for words in [&["run", "--rm", "quay.io/charts/site:1", "true"][..], &["history", "quay.io/charts/site:1"]] {
+        let error = mica.refuses(words);
+        assert!(error.contains("is an artifact (application/vnd.example.chart)"), "{words:?}: {error}");
+    }
+    let error = mica.refuses(["save", "-o", mica.path("no.tar").to_str().unwrap(), "quay.io/charts/site:1"]);
+    assert!(error.contains("images only") && error.contains("oci-archive") && !mica.path("no.tar").exists(), "{error}");
+    mica.run(["system", "prune", "--force"]);
+    let again = mica.path("again");
+    mica.run(["save", "--format", "oci-dir", "-o", again.to_str().unwrap(), "site:1", "quay.io/charts/site:1"]);
+    let (mut ours, mut theirs) = (files(&again), files(&hand.root));
+    assert!(ours.remove(Path::new("index.json")).is_some() && theirs.remove(Path::new("index.json")).is_some());
+    assert_eq!(ours, theirs, "every blob came back");
+    mica.assert_whole();
+    // Alone, it comes in as well; without a name it could not be found again.
+    hand.write_index(&[artifact.clone()]);
+    let second = Mica::new();
+    assert_eq!(load(&second, &[], &hand.root).out, "Loaded artifact: quay.io/charts/site:1\n");
+    assert_eq!(second.run(["rmi", "quay.io/charts/site:1"]).out, "Untagged: quay.io/charts/site:1\n");
+    assert_eq!(fs::read_dir(second.root().join("blobs/sha256")).unwrap().count(), 0);
+    artifact.as_object_mut().unwrap().remove("annotations");
+    hand.write_index(&[artifact.clone()]);
+    assert!(
+        second.refuses(["load", "-i", hand.root.to_str().unwrap()]).contains("only application/vnd.oci.empty.v1+json")
+    );
+    hand.write_index(&[artifact, hand.image("amd64")]);
+    let said = load(&second, &[], &hand.root);
+    assert!(said.err.contains("an artifact without a name is left out"), "{said:?}");
+    second.assert_whole();
+}

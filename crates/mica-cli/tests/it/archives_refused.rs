@@ -249,10 +249,11 @@ fn what_a_layout_lacks_or_has_wrong_is_named() {
             &["names an image \"Not A Name\""],
         ),
         (
-            "only artifacts",
+            "only an artifact, without a name",
             |it| {
                 it.manifest["config"]["mediaType"] = json!("application/vnd.cncf.helm.config.v1+json");
-                it.finish_manifest();
+                let artifact = it.finish_manifest();
+                it.hand.write_index(&[artifact]);
             },
             &["holds no image, only application/vnd.cncf.helm.config.v1+json"],
         ),

@@ -88,7 +88,7 @@ pub(super) fn is_image_or_index(descriptor: &Descriptor) -> bool {
 }
 
 /// Sorts the descriptors of `index.json` into images, in their order; what is no image goes to `skipped`.
-fn groups(descriptors: Vec<Descriptor>, skipped: &mut Vec<String>) -> Result<Vec<Group>, TransportError> {
+pub(super) fn groups(descriptors: Vec<Descriptor>, skipped: &mut Vec<String>) -> Result<Vec<Group>, TransportError> {
     let mut groups: Vec<Group> = Vec::new();
     for descriptor in descriptors {
         if !is_image_or_index(&descriptor) {

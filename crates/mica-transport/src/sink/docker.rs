@@ -10,7 +10,7 @@ use mica_core::{DiffId, ImageId};
 use super::output::Output;
 use super::{ImageSink, LayerForm, SinkImage, SinkLayer};
 use crate::wire::{DockerItem, media};
-use crate::{Companion, TransportError, Verified};
+use crate::{Companion, RawManifest, Reference, TransportError, Verified};
 
 /// Writes a Docker archive. The same images in the same order give the same bytes.
 pub struct DockerArchiveWriter<'a> {
@@ -54,6 +54,10 @@ impl ImageSink for DockerArchiveWriter<'_> {
 
     fn put_companion(&mut self, _: &Companion, _: &mut dyn Read) -> Result<(), TransportError> {
         Ok(())
+    }
+
+    fn put_artifact(&mut self, _: &[Reference], manifest: &RawManifest) -> Result<(), TransportError> {
+        Err(TransportError::NoArtifacts { digest: manifest.digest })
     }
 
     fn put_image(&mut self, image: &SinkImage<'_>) -> Result<(), TransportError> {

@@ -12,7 +12,7 @@ use super::{ImageSink, LayerForm, SinkImage, SinkLayer};
 use crate::config::ParsedConfig;
 use crate::source::Companion;
 use crate::wire::{self, media};
-use crate::{RawManifest, TransportError, Verified};
+use crate::{RawManifest, Reference, TransportError, Verified};
 
 /// Where the parts of a layout go.
 pub trait Place {
@@ -104,6 +104,32 @@ impl<P: Place> OciWriter<P> {
         Ok(())
     }
 
+    /// Lists a document in `index.json`, once for each name.
+    fn list(
+        &mut self,
+        names: &[Reference],
+        document: &RawManifest,
+        platform: Option<&ItemPlatform>,
+    ) -> Result<(), TransportError> {
+        let RawManifest { bytes, digest, media_type } = document;
+        let nameless = names.is_empty().then_some(None);
+        for name in names.iter().map(|name| Some(name.to_string())).chain(nameless) {
+            let item = IndexItem {
+                media_type,
+                digest: *digest,
+                size: bytes.len() as u64,
+                platform: platform.cloned(),
+                annotations: name.map(|name| Annotations { containerd: name.clone(), oci: name }),
+            };
+            let item = serde_json::to_value(item).map_err(bad_index)?;
+            // The images of an index have its names in common.
+            if !self.index.contains(&item) {
+                self.index.push(item);
+            }
+        }
+        Ok(())
+    }
+
     fn put_document(&mut self, mut bytes: &[u8], what: &str) -> Result<(), TransportError> {
         self.put_blob(BlobDigest::of(bytes), bytes.len() as u64, &mut bytes, what)
     }
@@ -142,24 +168,12 @@ impl<P: Place> ImageSink for OciWriter<P> {
                 Some(ItemPlatform { architecture: platform.architecture, os: platform.os, variant: platform.variant })
             }
         };
-        let RawManifest { bytes, digest, media_type } = image.index.unwrap_or(image.manifest);
-        let names = image.names.iter().map(|name| Some(name.to_string()));
-        let nameless = image.names.is_empty().then_some(None);
-        for name in names.chain(nameless) {
-            let item = IndexItem {
-                media_type,
-                digest: *digest,
-                size: bytes.len() as u64,
-                platform: platform.clone(),
-                annotations: name.map(|name| Annotations { containerd: name.clone(), oci: name }),
-            };
-            let item = serde_json::to_value(item).map_err(bad_index)?;
-            // The images of an index have its names in common.
-            if !self.index.contains(&item) {
-                self.index.push(item);
-            }
-        }
-        Ok(())
+        self.list(image.names, image.index.unwrap_or(image.manifest), platform.as_ref())
+    }
+
+    fn put_artifact(&mut self, names: &[Reference], manifest: &RawManifest) -> Result<(), TransportError> {
+        self.put_document(&manifest.bytes, &format!("manifest {}", manifest.digest))?;
+        self.list(names, manifest, None)
     }
 
     fn finish(&mut self) -> Result<(), TransportError> {

@@ -58,6 +58,8 @@ fn a_layout_is_made_and_added_to() {
     save(&root, &["a:1"], "c");
     save(&root, &[], "d");
     save(&root, &[], "d");
+    let index: Value = serde_json::from_slice(&fs::read(root.join("index.json")).unwrap()).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 4, "{index}");
     let listed = listed(&root);
     let names: Vec<_> = listed.iter().map(|(names, _)| names.as_slice()).collect();
     assert_eq!(names, [&["a:1".to_owned()][..], &["b:1".to_owned(), "b:2".to_owned()], &[]]);
