@@ -3,13 +3,17 @@
 //! Only the upper is read, and for the paths that it has the stack below, where that is given ([`Over`]). Kernel marks become what a layer tar has (OCI image specification, "Whiteouts"), members come
 //! sorted by path with `/` lowest, and nothing is written that depends on the machine, the order of its directories or
 //! the time of packing. Sockets are left out, as they mean nothing without the process that made them. A sparse file is
-//! written whole.
+//! written whole, unless that would be absurd ([`holes`]).
+
+mod holes;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 
 use mica_core::{Attrs, DiffId, DigestHasher, Kind, LayerEntry, Name, Node, RelPath, WHITEOUT_PREFIX};
 use mica_sys::{Dir, File, Metadata};
+
+use holes::Runs;
 
 use crate::ladder::Ladder;
 use crate::tar::{Member, MemberKind, WriteError, Writer};
@@ -198,8 +202,17 @@ impl Packer<'_> {
         if !is_same(&file, was, path)? {
             return Err(changed());
         }
-        let member = Member { path: path.as_bytes(), kind: MemberKind::File(size), attrs };
-        match self.tar.append(&member, &mut file) {
+        let runs = holes::runs(&mut file, size)?;
+        let kind = match &runs {
+            Some(runs) => MemberKind::Sparse { size, runs },
+            None => MemberKind::File(size),
+        };
+        let member = Member { path: path.as_bytes(), kind, attrs };
+        let written = match &runs {
+            Some(runs) => self.tar.append(&member, &mut Runs::new(&file, runs)),
+            None => self.tar.append(&member, &mut file),
+        };
+        match written {
             Err(LayerError::TarWrite(WriteError::Size { .. })) => return Err(changed()),
             written => written?,
         }

@@ -142,18 +142,26 @@ impl File {
         self.set_len(size)?;
         let mut at = 0;
         while at < size {
-            let data = match rustix::fs::seek(&from.file, rustix::fs::SeekFrom::Data(at)) {
-                Ok(data) => data,
-                // Only a hole is left.
-                Err(Errno::NXIO) => return Ok(()),
-                Err(errno) => return Err(from.wrong("lseek", errno)),
-            };
+            let Some(data) = from.next_data(at)? else { return Ok(()) };
             let hole = rustix::fs::seek(&from.file, rustix::fs::SeekFrom::Hole(data));
             let hole = hole.map_err(|errno| from.wrong("lseek", errno))?;
             self.copy_run(from, data, hole)?;
             at = hole;
         }
         Ok(())
+    }
+
+    /// Where content stands next, from `at` on: a hole is passed over, and nothing but zeros is lost. `None` when only a hole is
+    /// left. A file system that knows no holes says `at`.
+    ///
+    /// # Errors
+    /// Of `lseek`.
+    pub fn next_data(&self, at: u64) -> Result<Option<u64>> {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => Ok(Some(data)),
+            Err(Errno::NXIO) => Ok(None),
+            Err(errno) => Err(self.wrong("lseek", errno)),
+        }
     }
 
     fn copy_run(&self, from: &Self, mut at: u64, end: u64) -> Result<()> {

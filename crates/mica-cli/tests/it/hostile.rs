@@ -321,3 +321,22 @@ fn of_names_that_come_twice_the_last_counts() {
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(diff.join("same").metadata().unwrap().permissions().mode() & 0o7777, 0o600);
 }
+
+/// CVE-2018-20482 (GNU tar): a sparse file is archived without an end. Here it costs what is in it, and not a terabyte.
+#[test]
+fn a_terabyte_of_holes_is_committed_as_what_is_in_it() {
+    needs!(root, overlay, program "busybox");
+    let mica = Mica::new();
+    mica.busybox("base");
+    mica.run(["run", "--name", "box", "base", "sh", "-c", "echo text > big && truncate -s 1024G big"]);
+    mica.run(["commit", "-q", "box", "hollow"]);
+    let said = mica.run(["run", "--rm", "hollow", "sh", "-c", "stat -c %s big; du -k big; head -c 4 big"]);
+    let lines: Vec<&str> = said.out.lines().collect();
+    let kilobytes: u64 = lines[1].split_whitespace().next().unwrap().parse().unwrap();
+    assert!(lines[0] == "1099511627776" && kilobytes <= 2048 && lines[2] == "text", "{said:#?}");
+    let whole = mica.path("hollow.tar");
+    mica.run(["save", "-q", "--format", "oci-archive", "-o", whole.to_str().unwrap(), "hollow"]);
+    assert!(fs::metadata(&whole).unwrap().len() < 32 << 20);
+    mica.run(["rm", "box"]);
+    mica.assert_whole();
+}

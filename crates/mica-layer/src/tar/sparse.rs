@@ -102,6 +102,21 @@ impl BodyMap {
     }
 }
 
+/// The map that [`BodyMap`] reads, of runs in a file of `size` bytes.
+#[must_use]
+pub fn encode(size: u64, runs: &[Segment]) -> Vec<u8> {
+    // An empty run marks the end of a file that ends in a hole: some readers go by the last run.
+    let end = runs.last().map_or(0, |run| run.offset.saturating_add(run.length));
+    let last = (end < size).then_some(Segment { offset: size, length: 0 });
+    let runs = runs.iter().copied().chain(last);
+    let mut map = format!("{}\n", runs.clone().count()).into_bytes();
+    for run in runs {
+        map.extend_from_slice(format!("{}\n{}\n", run.offset, run.length).as_bytes());
+    }
+    map.resize(map.len().next_multiple_of(BLOCK), 0);
+    map
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use std::io::{self, BufWriter, Read, Write};
 use mica_core::{Attrs, Rdev};
 
 use super::BLOCK;
+use super::sparse::{self, Segment};
 use crate::LayerError;
 
 mod header;
@@ -60,6 +61,13 @@ pub enum WriteError {
 pub enum MemberKind<'a> {
     /// A regular file with that many bytes.
     File(u64),
+    /// A regular file with that many bytes, of which these runs alone are written; the rest are zeros.
+    Sparse {
+        /// How long it is.
+        size: u64,
+        /// Where its content is: ascending, without overlap, none of them empty.
+        runs: &'a [Segment],
+    },
     /// A directory; its path is written with a slash at the end.
     Directory,
     /// A symbolic link to that target.
@@ -106,15 +114,20 @@ impl<W: Write> Writer<W> {
         self.written
     }
 
-    /// Adds a member. `content` is read to its end for a file, and not at all otherwise.
+    /// Adds a member. `content` is read to its end for a file, of a sparse one its runs alone, and not at all otherwise.
     ///
     /// # Errors
     /// [`WriteError`].
     pub fn append(&mut self, member: &Member<'_>, content: &mut dyn Read) -> Result<(), LayerError> {
         let headers = header::encode(member);
         self.put(&headers)?;
-        if let MemberKind::File(size) = member.kind {
-            self.content(member.path, size, content)?;
+        match member.kind {
+            MemberKind::File(size) => self.content(member.path, size, content)?,
+            MemberKind::Sparse { size, runs } => {
+                self.put(&sparse::encode(size, runs))?;
+                self.content(member.path, runs.iter().map(|run| run.length).sum(), content)?;
+            }
+            _ => {}
         }
         Ok(())
     }

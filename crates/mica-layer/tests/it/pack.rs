@@ -296,7 +296,7 @@ fn the_root_is_packed_when_it_was_changed_and_only_then() {
 }
 
 #[test]
-fn a_sparse_file_is_packed_whole() {
+fn a_file_with_some_holes_is_packed_whole() {
     let scratch = Scratch::new();
     let file = scratch.dir().create_file(b"sparse", 0o644).unwrap();
     file.set_len(3 << 20).unwrap();
@@ -304,6 +304,46 @@ fn a_sparse_file_is_packed_whole() {
     let (packed, tar) = packed(scratch.path());
     assert_eq!(packed.tar_size, 512 + (3 << 20) + 1024);
     assert!(entries(&tar)[0].1 == vec![0; 3 << 20]);
+}
+
+/// A file of `size` with `content` at these places.
+fn hollow(place: &Path, size: u64, content: &[(u64, &[u8])]) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::create(place).unwrap();
+    file.set_len(size).unwrap();
+    content.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap());
+}
+
+#[test]
+fn a_terabyte_of_holes_is_packed_as_what_is_in_it_and_comes_back_with_them() {
+    needs!(root);
+    const TIB: u64 = 1 << 40;
+    let scratch = Scratch::new();
+    let place = scratch.make("upper");
+    let content: [(u64, &[u8]); 3] = [(0, b"first"), (5 << 20, b"amid"), (TIB - 4, b"last")];
+    hollow(&place.join("big"), TIB, &content);
+    std::fs::create_dir(place.join("dir")).unwrap();
+    // One that ends in a hole, and has a name that takes an extended header anyway.
+    let empty = format!("dir/{}", "e".repeat(120));
+    hollow(&place.join(&empty), TIB, &[]);
+    let (first, tar) = packed(&place);
+    assert_eq!(first.tar_size, tar.len() as u64);
+    assert!(tar.len() < 4 << 20, "{} bytes", tar.len());
+    assert_eq!(names(&tar), ["big", "dir/", &empty]);
+    let big = &entries(&tar)[0].0;
+    let runs: Vec<_> = big.sparse.iter().flatten().map(|run| (run.offset, run.length)).collect();
+    assert_eq!((big.size, runs), (TIB, vec![(0, 1 << 20), (5 << 20, 1 << 20), (TIB - (1 << 20), 1 << 20)]));
+
+    let layer = scratch.make("layer");
+    mica_layer::unpack(&mut &tar[..], &Dir::open(&layer).unwrap(), &mica_layer::Unpack::default()).unwrap();
+    let made = std::fs::File::open(layer.join("diff/big")).unwrap();
+    for (at, bytes) in content {
+        use std::os::unix::fs::FileExt;
+        let mut found = vec![0; bytes.len()];
+        made.read_exact_at(&mut found, at).unwrap();
+        assert_eq!(found, bytes);
+    }
+    assert_eq!(packed(&layer.join("diff")).1, tar, "what came back is packed as another");
 }
 
 /// Does something to the file while it is packed: when its first bytes come out.

@@ -121,6 +121,45 @@ fn bsdtar_extracts_the_same_tree() {
     }
 }
 
+#[test]
+fn others_extract_our_sparse_files() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    needs!(root, program "tar", program "bsdtar", program "python3");
+    const SIZE: u64 = 3 << 30;
+    let scratch = Scratch::new();
+    let upper = scratch.make("upper");
+    let name = format!("d/{}", "n".repeat(120));
+    std::fs::create_dir(upper.join("d")).unwrap();
+    for (name, at) in [(name.as_str(), Some(SIZE / 2)), ("end", Some(SIZE - 4)), ("none", None)] {
+        let file = std::fs::File::create(upper.join(name)).unwrap();
+        file.set_len(SIZE).unwrap();
+        at.iter().for_each(|at| file.write_all_at(b"text", *at).unwrap());
+    }
+    std::fs::write(upper.join("small"), "after them").unwrap();
+    let tar = scratch.path().join("sparse.tar");
+    std::fs::write(&tar, crate::support::packed(&upper).1).unwrap();
+    let python = "import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])";
+    for (peer, args) in [("tar", &["-x", "-f"][..]), ("bsdtar", &["-x", "-f"]), ("python3", &["-c", python])] {
+        let out = scratch.make(format!("out-{peer}"));
+        let mut command = Command::new(peer);
+        command.args(args).arg(&tar);
+        if peer != "python3" {
+            command.arg("-C");
+        }
+        run(command.arg(&out));
+        for (name, at) in [(name.as_str(), Some(SIZE / 2)), ("end", Some(SIZE - 4)), ("none", None)] {
+            let file = std::fs::File::open(out.join(name)).unwrap_or_else(|error| panic!("{peer}: {name}: {error}"));
+            let metadata = file.metadata().unwrap();
+            assert_eq!(metadata.len(), SIZE, "{peer}: {name}");
+            assert!(metadata.blocks() * 512 < 16 << 20, "{peer}: {name} lost its holes");
+            let mut found = [0; 4];
+            file.read_exact_at(&mut found, at.unwrap_or(0)).unwrap();
+            assert_eq!(&found, if at.is_some() { b"text" } else { &[0; 4] }, "{peer}: {name}");
+        }
+        assert_eq!(std::fs::read_to_string(out.join("small")).unwrap(), "after them", "{peer}");
+    }
+}
+
 /// One line a member, as the scripts below print it: path, kind, mode, owner, group, seconds, nanoseconds, size, link,
 /// device, attributes.
 fn listing(tree: &Tree) -> Vec<String> {

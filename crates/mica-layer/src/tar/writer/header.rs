@@ -3,7 +3,7 @@
 use mica_core::Rdev;
 
 use super::pax::Records;
-use super::{BLOCK, Member, MemberKind, padding};
+use super::{BLOCK, Member, MemberKind, padding, sparse};
 
 /// The largest number in an octal field of twelve bytes: 8 GiB less one.
 const OCTAL_11: u64 = 0o777_7777_7777;
@@ -20,11 +20,18 @@ pub(super) fn encode(member: &Member<'_>) -> Vec<u8> {
         MemberKind::Directory => [member.path, b"/"].concat(),
         _ => member.path.to_vec(),
     };
-    if !block.path(&path) {
+    if let MemberKind::Sparse { size, .. } = member.kind {
+        // GNU tar's form 1.0, which names the file in a record of its own: who knows no sparse files makes one of another name.
+        records.name("GNU.sparse.name", &path);
+        for (key, value) in [("GNU.sparse.major", 1), ("GNU.sparse.minor", 0), ("GNU.sparse.realsize", size)] {
+            records.number(key, value);
+        }
+        block.path(&sparse_path(&path));
+    } else if !block.path(&path) {
         records.name("path", &path);
     }
     let (kind, link, device) = match member.kind {
-        MemberKind::File(_) => (b'0', None, None),
+        MemberKind::File(_) | MemberKind::Sparse { .. } => (b'0', None, None),
         MemberKind::HardLink(target) => (b'1', Some(target), None),
         MemberKind::Symlink(target) => (b'2', Some(target), None),
         MemberKind::CharDevice(rdev) => (b'3', None, Some(rdev)),
@@ -46,7 +53,14 @@ pub(super) fn encode(member: &Member<'_>) -> Vec<u8> {
             records.number(key, u64::from(value));
         }
     }
-    let size = if let MemberKind::File(size) = member.kind { size } else { 0 };
+    let size = match member.kind {
+        MemberKind::File(size) => size,
+        MemberKind::Sparse { size, runs } => {
+            let map = sparse::encode(size, runs).len() as u64;
+            runs.iter().fold(map, |sum, run| sum.saturating_add(run.length))
+        }
+        _ => 0,
+    };
     if !block.octal_if_it_fits(SIZE, size, OCTAL_11) {
         records.number("size", size);
     }
@@ -74,6 +88,13 @@ pub(super) fn encode(member: &Member<'_>) -> Vec<u8> {
         extended.octal(field, value);
     }
     [&extended.finish()[..], &records, padding(records.len() as u64), &block].concat()
+}
+
+/// As GNU tar spells the path of a sparse member, without the number of its process.
+fn sparse_path(path: &[u8]) -> Vec<u8> {
+    let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (parent, name) = path.split_at(name);
+    [parent, b"GNUSparseFile.0/", name].concat()
 }
 
 /// Offset and length of a field.
