@@ -8,7 +8,7 @@ use mica_sys::Dir;
 use mica_union::{Driver, Flat, Mounted, Overlay, Support, UnionDirs};
 use serde::{Deserialize, Serialize};
 
-use crate::container::Known;
+use crate::container::{Base, Known};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 
@@ -123,7 +123,24 @@ impl Engine {
 
     /// Shows a container's tree, by its driver. The caller holds its lock.
     pub(crate) fn show_tree(&self, known: &Known, dirs: &UnionDirs) -> Result<Mounted> {
-        Ok(self.driver_of(known)?.mount(dirs)?)
+        self.driver_of(known)?
+            .mount(dirs)
+            .map_err(|error| self.mounts_in_the_way(known).unwrap_or_else(|| error.into()))
+    }
+
+    /// Why an ordinary user's container stands on no live directory with something mounted in it: in a user namespace the
+    /// kernel copies no mount without what is mounted in it, and overlayfs takes no lower with it.
+    fn mounts_in_the_way(&self, known: &Known) -> Option<Error> {
+        let Base::Directory { path } = &known.settings.base else { return None };
+        if self.standing.is_root() {
+            return None;
+        }
+        let mounts = mica_sys::mount::mounts().ok()?;
+        let inner = mounts.iter().find(|mount| mount.target != *path && mount.target.starts_with(path))?;
+        let problem = format!("use the directory {path:?} as an image: {} is mounted in it", inner.target.display());
+        Some(Error::new(Kind::Unsupported, problem).hinted(
+            "an ordinary user's container stands on a directory in which nothing is mounted; name one deeper, or run this as root",
+        ))
     }
 
     /// Brings what a container wrote into its upper, where its driver has not written it there. The upper can be read as

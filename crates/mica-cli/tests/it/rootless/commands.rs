@@ -177,6 +177,27 @@ fn what_a_container_changed_becomes_the_next_layer() {
 }
 
 #[test]
+fn a_live_directory_is_a_lower_unless_something_is_mounted_in_it() {
+    needs!(ordinary_user, userxattr, program "busybox");
+    as_both(|mica| {
+        mica.busybox("tiny");
+        let live = mica.path("busybox");
+        let image = format!("dir:{}", live.display());
+        mica.run(["run", "--name", "box", &image, "sh", "-c", "echo x >/etc/new; rm /etc/group"]);
+        assert_eq!(mica.run(["diff", "box"]).out, "C /etc\nD /etc/group\nA /etc/new\n");
+        assert!(!live.join("etc/new").exists() && live.join("etc/group").exists());
+        let inner = live.join("run");
+        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "tester"]).arg(&inner).status();
+        assert!(mounted.unwrap().success());
+        for rm in ["--rm", "--name=kept"] {
+            let error = mica.refuses(["run", rm, &image, "true"]);
+            let word = format!("as an image: {} is mounted in it\nhint: ", inner.display());
+            assert!(error.contains(&word), "{error}");
+        }
+    });
+}
+
+#[test]
 fn commands_of_one_user_work_side_by_side() {
     needs!(ordinary_user, userxattr, program "busybox");
     as_both(|mica| {
