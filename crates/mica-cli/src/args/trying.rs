@@ -14,6 +14,9 @@ use super::NetworkArg;
 /// What stays real: the network, what --share names, and whatever a program does through a service that runs outside the
 /// view. /run and mica's own store are masked, and of devices there are only a terminal, null, zero, full and random ones;
 /// name resolution keeps working.
+///
+/// As an ordinary user the command runs as root of a user namespace: it changes what is the user's, and files of other
+/// users are shown and cannot be changed. It says which files are shown read-only because something is mounted beside them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  mica try -- apt-get install -y nginx\n  mica try --keep wild -- make install\n  \
                         mica diff wild        what it changed\n  mica apply wild       do it for real, after a question\n  \

@@ -442,6 +442,13 @@ fn a_try_that_is_killed_takes_its_command_with_it_and_is_swept() {
         let kept = begin(&machine, &["--keep", "k"]);
         signal(&kept, "KILL");
         end(kept);
+        let ended = (0..500).any(|_| {
+            machine.mica.run(["ps", "-q"]).out.is_empty() || {
+                std::thread::sleep(Duration::from_millis(20));
+                false
+            }
+        });
+        assert!(ended, "the one that was killed still runs");
         assert_eq!(machine.changes(&machine.mica.run(["diff", "k"]).out), WRITTEN);
         machine.mica.run(["rm", "k"]);
         machine.assert_clean();

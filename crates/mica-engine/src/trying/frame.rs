@@ -163,7 +163,11 @@ impl Frame {
         }
         for inner in &self.inner {
             let (dir, name) = parent(top, skeleton, inner)?;
-            wear(&dir.open_dir(&name)?, inner)?;
+            match wear(&dir.open_dir(&name)?, inner) {
+                // It was removed since it was listed; its place stays empty.
+                Err(_) if !inner.exists() => {}
+                done => done?,
+            }
         }
         wear(skeleton, top)
     }

@@ -141,6 +141,13 @@ mod tests {
     }
 
     #[test]
+    fn a_run_root_in_the_store_is_masked_with_it() {
+        let hide = ["/home/a/store", "/home/a/store/run", "/home/a/stored"].map(Path::new);
+        let masked = choose(&[], &hide, |_| true).masked;
+        assert_eq!(masked, ["/home/a/store", "/home/a/stored"].map(PathBuf::from));
+    }
+
+    #[test]
     fn what_is_mounted_over_is_not_shown() {
         let (views, _) = seen(
             "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /a rw - ext4 /dev/sda2 rw\n3 2 8:3 / /a/b rw - ext4 /dev/sda3 rw\n\

@@ -9,7 +9,7 @@ use mica_sys::mount::{Mount as DetachedMount, Reach, SetAttrs};
 use mica_union::{Driver, Overlay, UnionDirs, UpperDirs};
 use oci_spec::runtime::{Mount, Spec};
 
-use super::frame::Frames;
+use super::frame::{Frame, Frames};
 use super::{Prepared, Try, machine};
 use crate::container::{Tree, View, bind, host_file, host_name};
 use crate::engine::Engine;
@@ -29,39 +29,33 @@ impl Engine {
         let volatile = asked.keep.is_none();
         let mut root = None;
         let mut extra_mounts = Vec::new();
+        let mut as_they_are = Vec::new();
+        let real = &mut prepared.real;
         for view in &seen.views {
             match self.show(container, view, frames, volatile) {
                 Ok(mount) if view.target == Path::new("/") => root = Some(mount),
                 Ok(mount) => extra_mounts.push((mount.into_fd(), view.target.clone())),
                 Err(error) if view.target == Path::new("/") => return Err(error.while_("show /")),
-                // It was unmounted, and its place removed, since the machine's mounts were read.
-                Err(_) if !view.target.exists() => {}
                 Err(error) => {
                     // Of what the user may not look into there is nothing to be told.
-                    if self.standing.is_root() || error.kind() != Kind::Denied {
-                        prepared.real.read_only.push((view.target.clone(), error.to_string()));
+                    if view.target.exists() && (self.standing.is_root() || error.kind() != Kind::Denied) {
+                        real.read_only.push((view.target.clone(), error.to_string()));
                     }
-                    extra_mounts.push((self.as_it_is(&view.target)?.into_fd(), view.target.clone()));
+                    as_they_are.push(&view.target);
                 }
             }
         }
-        for path in &seen.single {
-            prepared.real.read_only.push((path.clone(), "it is mounted by itself".to_owned()));
-            extra_mounts.push((self.as_it_is(path)?.into_fd(), path.clone()));
-        }
-        for (path, why) in &frames.whole {
-            prepared.real.read_only.push((path.clone(), (*why).to_owned()));
-            extra_mounts.push((self.as_it_is(path)?.into_fd(), path.clone()));
-        }
-        for frame in frames.frames.values() {
-            prepared.real.frames.extend(frame.with_files());
-            for path in &frame.files {
-                match self.as_it_is(path) {
-                    Ok(mount) => extra_mounts.push((mount.into_fd(), path.clone())),
-                    // It was removed since its directory was listed.
-                    Err(_) if !path.exists() => {}
-                    Err(error) => return Err(error.while_(format_args!("show {}", path.display()))),
-                }
+        real.read_only.extend(seen.single.iter().map(|path| (path.clone(), "it is mounted by itself".to_owned())));
+        real.read_only.extend(frames.whole.iter().map(|(path, why)| (path.clone(), (*why).to_owned())));
+        real.frames.extend(frames.frames.values().flat_map(Frame::with_files));
+        as_they_are.extend(seen.single.iter().chain(frames.whole.iter().map(|(path, _)| path)));
+        as_they_are.extend(frames.frames.values().flat_map(|frame| &frame.files));
+        for path in as_they_are {
+            match self.as_it_is(path) {
+                Ok(mount) => extra_mounts.push((mount.into_fd(), path.clone())),
+                // It went since it was seen, or is where the user cannot come.
+                Err(_) if !path.exists() => {}
+                Err(error) => return Err(error.while_(format_args!("show {}", path.display()))),
             }
         }
         // What lies in another comes after it.

@@ -154,10 +154,10 @@ fn mounts_of_the_machine_are_views_of_their_own() {
         symlink("deep/mounted/x", place.join("link")).unwrap();
         let before = (Snapshot::of(place), Snapshot::of(&mounted));
         let script = "cat link; cat kept; echo y >deep/mounted/x; touch beside/new new; echo no >kept; rm deep/file; \
-            rmdir beside; readlink link";
+            rmdir beside; chmod 711 beside; readlink link";
         let said = try_out(&mica, &["--keep", "later"], machine.script(script));
         assert!(said.out.starts_with("x\nkept\ndeep/mounted/x\n"), "{said:#?}");
-        assert_eq!(below(&said.out, place), ["A beside/new", "C deep/mounted/x", "A new"], "{said:#?}");
+        assert_eq!(below(&said.out, place), ["C beside", "A beside/new", "C deep/mounted/x", "A new"], "{said:#?}");
         for word in ["kept: Read-only file system", "busy", &format!("{}/deep: files there", place.display())] {
             assert!(said.err.contains(word), "{word}: {said:#?}");
         }
@@ -165,6 +165,7 @@ fn mounts_of_the_machine_are_views_of_their_own() {
         before.1.assert_unchanged(&mounted, "a try");
         mica.run(["apply", "--yes", "later"]);
         assert_eq!(fs::read_to_string(mounted.join("x")).unwrap(), "y\n");
+        assert_eq!(fs::metadata(place.join("beside")).unwrap().permissions().mode() & 0o777, 0o711);
         assert!(["new", "beside/new", "kept", "deep/file"].iter().all(|path| place.join(path).exists()));
         mica.run(["rm", "later"]);
     });
