@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mica_testkit::{LoopFs, Scratch, needs};
+use mica_testkit::{LoopFs, OrdinaryUser, Scratch, busybox_rootfs, needs};
 
 use crate::common::Mica;
 
@@ -248,4 +248,32 @@ fn a_container_that_runs_is_told_of_as_it_is() {
     mica.run(["rm", "-f", "c"]);
     running.wait().unwrap();
     mica.assert_whole();
+}
+
+#[test]
+fn an_ordinary_user_has_copies_too() {
+    needs!(ordinary_user, program "busybox");
+    mica_testkit::in_mount_namespace(|| {
+        for user in [OrdinaryUser::with_range(), OrdinaryUser::without_range()] {
+            let mica = Mica::of(user);
+            let root = mica.path("busybox");
+            fs::create_dir(&root).unwrap();
+            busybox_rootfs(&root);
+            ["", "root", "etc", "etc/passwd", "etc/group", "bin", "bin/busybox", "tmp", "var"]
+                .iter()
+                .for_each(|name| mica.user().give(&root.join(name)));
+            mica.busybox("box");
+            mica.run(["run", "--name", "c", "--driver", "flat", "box", "sh", "-c", WRITES]);
+            assert_eq!(mica.run(["diff", "c"]).out, CHANGES);
+            mica.run(["start", "-a", "c"]);
+            assert_eq!(mica.run(["diff", "c"]).out, CHANGES, "after a second time");
+            mica.run(["commit", "-q", "c", "made"]);
+            let look = "cat /etc/link; ls -d /etc/group /moved 2>/dev/null";
+            for driver in ["flat", "overlay"] {
+                let said = mica.try_run(["run", "--rm", "--driver", driver, "made", "sh", "-c", look]);
+                assert_eq!((said.out.as_str(), said.status), ("line\nline\n/moved\n", 1), "{said:?}");
+            }
+            mica.assert_whole();
+        }
+    });
 }
