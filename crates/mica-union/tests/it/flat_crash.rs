@@ -88,8 +88,8 @@ fn left(scratch: &Scratch, place: &str) -> Vec<String> {
     names
 }
 
-fn copying(kind: &str) {
-    for nth in 1.. {
+fn copying(kind: &str, step: usize) {
+    for nth in (1..).step_by(step) {
         let scratch = Scratch::in_memory();
         let dirs = dirs(&scratch, &lower());
         tree! { "d/" mode 0o700; "d/upper" = "u" }.write_layer(&scratch.path().join("upper"), Marks::Trusted);
@@ -112,8 +112,8 @@ fn path(text: &str) -> mica_core::RelPath {
     mica_core::RelPath::parse(text.as_bytes()).unwrap()
 }
 
-fn settling(kind: &str) {
-    for nth in 1.. {
+fn settling(kind: &str, step: usize) {
+    for nth in (1..).step_by(step) {
         let scratch = Scratch::in_memory();
         let dirs = dirs(&scratch, &lower());
         change(&dirs);
@@ -138,25 +138,25 @@ fn settling(kind: &str) {
 #[test]
 fn a_copy_that_is_cut_off_is_never_taken_for_a_whole_one() {
     needs!(root);
-    copying("kill@N");
+    copying("kill@N", 1);
 }
 
 #[test]
 fn a_copy_that_is_refused_anything_is_made_the_next_time() {
     needs!(root);
-    copying("fail@N:ENOSPC");
-    copying("fail@N+:ENOSPC");
+    copying("fail@N:ENOSPC", 1);
+    copying("fail@N+:ENOSPC", 7);
 }
 
 #[test]
 fn a_settling_that_is_cut_off_leaves_the_old_upper_or_the_new() {
     needs!(root);
-    settling("kill@N");
+    settling("kill@N", 1);
 }
 
 #[test]
 fn a_settling_that_is_refused_anything_loses_nothing() {
     needs!(root);
-    settling("fail@N:ENOSPC");
-    settling("fail@N+:ENOSPC");
+    settling("fail@N:ENOSPC", 1);
+    settling("fail@N+:ENOSPC", 7);
 }

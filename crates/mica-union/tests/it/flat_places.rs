@@ -73,6 +73,31 @@ fn is_probe(entry: &std::io::Result<std::fs::DirEntry>) -> bool {
 }
 
 #[test]
+fn a_directory_that_got_the_number_of_the_deleted_one_is_another() {
+    needs!(loop_devices);
+    // ext4 gives the lowest free number, often the one that was just freed.
+    let disk = LoopFs::ext4(16 * MIB);
+    let dirs = dirs(&disk.path());
+    tree! { "d/hidden" = "x"; "f" = "x" }.write_layer(&dirs.lowers[0], Marks::Trusted);
+    let merged = Flat::new().mount(&dirs).unwrap().dir().unwrap();
+    let was = merged.stat(b"d").unwrap().ino;
+    Step::RemoveAll("d").take(&merged);
+    let tries = (0..100).find(|_| {
+        Step::MkDir("d").take(&merged);
+        let again = merged.stat(b"d").unwrap().ino == was;
+        if !again {
+            Step::RemoveAll("d").take(&merged);
+        }
+        again
+    });
+    assert!(tries.is_some(), "the number was not given again");
+    Flat::new().settle(&dirs).unwrap();
+    let upper = Tree::read_layer(&disk.path().join("upper"), Marks::Trusted);
+    let made = upper.get(&mica_core::RelPath::parse(b"d").unwrap()).unwrap();
+    assert_eq!(made.what, mica_testkit::What::Dir { opaque: true });
+}
+
+#[test]
 fn holes_are_kept() {
     needs!(root);
     let scratch = Scratch::new();

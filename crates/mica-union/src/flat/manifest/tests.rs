@@ -80,3 +80,23 @@ fn a_number_that_is_given_again_is_another_file() {
     assert!(!first.lost_only_names(&Stamp { nlink: 1, ctime: at(2), size: 4, ..first }));
     assert!(!first.lost_only_names(&Stamp { nlink: 3, ctime: at(2), ..first }));
 }
+
+#[test]
+fn what_changed_when_it_was_looked_at_is_looked_at_again() {
+    let at = |secs| Time { secs, nanos: 0 };
+    let record = |ctime| Record {
+        seen: Some(Stamp { ino: 1, born: None, nlink: 1, size: 0, mtime: at(0), ctime: at(ctime) }),
+        late: true,
+        ..Record::default()
+    };
+    let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+    let records = [(name("before"), record(9)), (name("now"), record(10)), (name("gone"), Record::default())];
+    let directories = [(RelPath::root(), records.into())].into();
+    let mut manifest = Manifest { root: record(11), directories, ..Manifest::default() };
+    manifest.mark_late(at(10));
+    let late = |manifest: &mut Manifest, path: &str| {
+        manifest.record_mut(&RelPath::parse(path.as_bytes()).unwrap()).unwrap().late
+    };
+    assert!(manifest.root.late);
+    assert_eq!(["before", "now", "gone"].map(|path| late(&mut manifest, path)), [false, true, false]);
+}
