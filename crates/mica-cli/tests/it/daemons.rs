@@ -69,6 +69,9 @@ pub(crate) struct Docker {
 }
 
 impl Docker {
+    /// It comes in the package of the daemon.
+    const CLIENT: &str = "docker";
+
     pub(crate) fn start() -> Self {
         let scratch = Scratch::new();
         let place = |name: &str| scratch.path().join(name);
@@ -88,7 +91,7 @@ impl Docker {
     /// Docker's own client, of the daemon's age, rather than another that is found first.
     pub(crate) fn command(&self, args: &[&str]) -> Vec<String> {
         let beside = Path::new("/usr/bin/docker");
-        let client = if beside.exists() { beside.to_owned() } else { find_program("docker").unwrap() };
+        let client = if beside.exists() { beside.to_owned() } else { find_program(Self::CLIENT).unwrap() };
         let host = format!("unix://{}", self.scratch.path().join("socket").display());
         let words = [client.display().to_string(), "--host".to_owned(), host];
         words.into_iter().chain(args.iter().map(|arg| (*arg).to_owned())).collect()
