@@ -63,6 +63,8 @@ pub(super) struct Work {
     pub(super) line: Line,
     /// The folder whose file system is flushed within the time.
     pub(super) flushed: Option<PathBuf>,
+    /// What runs the meter, where it is not run as root: the command is timed, and this is not.
+    pub(super) by: Option<Line>,
     /// Takes away what the run made. Not timed, and not done after the last run of a job that is over.
     pub(super) after: Vec<Step>,
     /// The daemon that does the work; it ends with the job.

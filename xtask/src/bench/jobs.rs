@@ -7,6 +7,7 @@ mod grow;
 mod lists;
 mod load;
 mod remove;
+mod rootless;
 mod run;
 
 /// All of them.
@@ -14,6 +15,7 @@ pub(super) const ALL: &[Kind] = &[
     Kind { name: "load-gzip", about: "load of a compressed OCI archive", prepare: load::gzip },
     Kind { name: "load-plain", about: "load of a plain docker archive", prepare: load::plain },
     Kind { name: "run", about: "run --rm IMAGE true", prepare: run::as_root },
+    Kind { name: "run-rootless", about: "run --rm IMAGE true as an ordinary user", prepare: rootless::prepare },
     Kind { name: "rmi", about: "removing an image of 40,000 entries", prepare: remove::prepare },
     Kind { name: "lists", about: "images and system df on a large store", prepare: lists::prepare },
     Kind { name: "grow-entries", about: "create, diff and commit as images grow", prepare: grow::entries },

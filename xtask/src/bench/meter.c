@@ -1,9 +1,9 @@
 /* Runs one command and writes how it went: wall time, what of that was the flush of a file system, processor time and
  * peak memory. A program of its own, and this small, since a child's peak memory counts what it was forked from.
  *
- * usage: meter OUT SYNC PROGRAM ARG...
- *   OUT   gets one line: STATUS WALL_NS SYNC_NS USER_US SYSTEM_US PEAK_KIB
+ * usage: meter SYNC PROGRAM ARG...
  *   SYNC  a directory whose file system is flushed within the time, or "-"
+ * What the program prints goes nowhere; standard output gets STATUS WALL_NS SYNC_NS USER_US SYSTEM_US PEAK_KIB.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -28,12 +28,17 @@ static long long micros(struct timeval t)
 
 int main(int argc, char **argv)
 {
-    if (argc < 4)
+    if (argc < 3)
         return 2;
-    const int flush = strcmp(argv[2], "-") != 0;
-    const int disk = flush ? open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    const int flush = strcmp(argv[1], "-") != 0;
+    const int disk = flush ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (flush && disk < 0) {
-        perror(argv[2]);
+        perror(argv[1]);
+        return 2;
+    }
+    const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (nowhere < 0) {
+        perror("/dev/null");
         return 2;
     }
     int status;
@@ -41,7 +46,8 @@ int main(int argc, char **argv)
     long long begin = now();
     pid_t child = vfork();
     if (child == 0) {
-        execvp(argv[3], argv + 3);
+        if (dup2(nowhere, 1) >= 0)
+            execvp(argv[2], argv + 2);
         _exit(127);
     }
     if (child < 0 || wait4(child, &status, 0, &use) != child) {
@@ -54,13 +60,8 @@ int main(int argc, char **argv)
         return 2;
     }
     long long end = now();
-    FILE *out = fopen(argv[1], "w");
-    if (!out) {
-        perror(argv[1]);
-        return 2;
-    }
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    fprintf(out, "%d %lld %lld %lld %lld %ld\n", code, end - begin, end - ran, micros(use.ru_utime),
+    printf("%d %lld %lld %lld %lld %ld\n", code, end - begin, end - ran, micros(use.ru_utime),
             micros(use.ru_stime), use.ru_maxrss);
-    return fclose(out) == 0 ? 0 : 2;
+    return fflush(stdout) == 0 ? 0 : 2;
 }

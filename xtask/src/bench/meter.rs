@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -28,38 +28,32 @@ pub(super) struct Sample {
 #[derive(Debug)]
 pub(super) struct Meter {
     program: PathBuf,
-    out: PathBuf,
     said: PathBuf,
 }
 
 impl Meter {
     /// Compiles the meter into `tools`.
     pub(super) fn build(tools: &Path) -> Result<Self> {
-        Ok(Self {
-            program: compile(tools, "meter", SOURCE)?,
-            out: tools.join(format!("measured.{}", std::process::id())),
-            said: tools.join(format!("said.{}", std::process::id())),
-        })
+        Ok(Self { program: compile(tools, "meter", SOURCE)?, said: tools.join(format!("said.{}", std::process::id())) })
     }
 
     /// Runs `line` to its success. With `disk`, the file system of that folder is flushed within the time.
-    pub(super) fn measure(&self, line: &Line, disk: Option<&Path>) -> Result<Sample> {
-        let outer = Line::new(&self.program).path(&self.out).path(disk.unwrap_or(Path::new("-")));
+    /// With `by`, that runs the meter: a line that takes the meter's arguments as its last.
+    pub(super) fn measure(&self, line: &Line, disk: Option<&Path>, by: Option<&Line>) -> Result<Sample> {
+        let outer = by.cloned().unwrap_or_else(|| Line::new(&self.program)).path(disk.unwrap_or(Path::new("-")));
         let said = File::create(&self.said).with_context(|| format!("cannot make {}", self.said.display()))?;
-        let status = line
+        let ran = line
             .clone()
             .under(outer)
             .command()
-            .stdout(Stdio::null())
             .stderr(said)
-            .status()
+            .output()
             .with_context(|| format!("cannot run {}", self.program.display()))?;
         let said = || last_lines(&std::fs::read(&self.said).unwrap_or_default());
-        if !status.success() {
-            bail!("the meter ended with {status}: {}", said());
+        if !ran.status.success() {
+            bail!("the meter ended with {}: {}", ran.status, said());
         }
-        let text = std::fs::read_to_string(&self.out).context("cannot read what the meter wrote")?;
-        let (code, sample) = read(&text)?;
+        let (code, sample) = read(&String::from_utf8_lossy(&ran.stdout))?;
         if code != 0 {
             bail!("{line} ended with {code}: {}", said());
         }
@@ -69,10 +63,8 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        for file in [&self.out, &self.said] {
-            // ignored: where nothing was measured there is none.
-            drop(std::fs::remove_file(file));
-        }
+        // ignored: where nothing was measured there is none.
+        drop(std::fs::remove_file(&self.said));
     }
 }
 
@@ -109,15 +101,17 @@ mod tests {
     fn time_memory_and_failure_are_those_of_the_command() {
         let tools = tempfile::tempdir().unwrap();
         let meter = Meter::build(tools.path()).unwrap();
-        let slept = meter.measure(&Line::new("sleep").arg("0.05"), Some(tools.path())).unwrap();
+        let slept = meter.measure(&Line::new("sleep").arg("0.05"), Some(tools.path()), None).unwrap();
         assert!(slept.wall_ns >= 50_000_000 && slept.sync_ns > 0, "{slept:?}");
         let script = "dd if=/dev/zero of=/dev/null bs=48M count=1 2>&1";
-        let child = meter.measure(&Line::shell(script), None).unwrap();
+        let child = meter.measure(&Line::shell(script), None, None).unwrap();
         assert!(child.peak_kib >= 48 << 10 && child.sync_ns < 1_000_000, "{child:?}");
         assert!(slept.peak_kib < 16 << 10, "not the memory of whoever started it: {slept:?}");
-        let error = meter.measure(&Line::shell("echo no moon >&2; exit 7"), None).unwrap_err().to_string();
+        let error = meter.measure(&Line::shell("echo no moon >&2; exit 7"), None, None).unwrap_err().to_string();
         assert!(error.ends_with("ended with 7: no moon"), "{error}");
-        let absent = meter.measure(&Line::new("/no/such/program"), None).unwrap_err().to_string();
+        let by = Line::new("env").arg("AS=somebody").path(tools.path().join("meter"));
+        meter.measure(&Line::shell("echo noise; test $AS = somebody"), None, Some(&by)).unwrap();
+        let absent = meter.measure(&Line::new("/no/such/program"), None, None).unwrap_err().to_string();
         assert!(absent.contains("ended with 127"), "{absent}");
     }
 

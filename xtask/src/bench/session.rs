@@ -75,6 +75,11 @@ impl Session {
         line.arg("--root").path(folder.join("store")).arg("--run-root").path(folder.join("run"))
     }
 
+    /// The program that is measured.
+    pub(super) fn mica_program(&self) -> &Path {
+        &self.mica
+    }
+
     /// Where `cargo xtask bench --fetch` puts programs.
     pub(super) fn fetched(&self) -> PathBuf {
         self.home.join("peers")
