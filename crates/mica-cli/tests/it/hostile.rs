@@ -92,9 +92,13 @@ fn cve_2021_32803_a_directory_that_becomes_a_symlink() {
         symlink("x", outside.place()),
         entry("x/new", "inside"),
         entry("x/secret", "inside"),
+        // And back: what was remembered of the first directory is not the second.
+        dir("x"),
+        entry("x/again", "inside"),
     ]);
     assert_eq!(fs::read_to_string(diff.join(&inside).join("secret")).unwrap(), "inside");
-    assert!(!diff.join(&inside).join("first").exists());
+    assert_eq!(fs::read_to_string(diff.join("x/again")).unwrap(), "inside");
+    assert!(!diff.join(&inside).join("first").exists() && !diff.join("x/first").exists());
 }
 
 /// CVE-2021-37701 (node-tar): a backslash is part of a name. CVE-2021-37712: so is each spelling of an accent.
