@@ -196,6 +196,23 @@ mod tests {
 
     const GOOD: &str = "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
 
+    /// A table of what is tested that names a test of old says less than none.
+    #[test]
+    fn every_test_that_the_table_of_layer_tars_names_is_there() {
+        let root = crate::workspace::root().unwrap();
+        let table = std::fs::read_to_string(root.join("docs/design/0006-layer-tar-tests.md")).unwrap();
+        let mut code = String::new();
+        for path in crate::arch::rust_files(&root.join("crates")).unwrap() {
+            code.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+        let rows = table.lines().filter(|line| line.starts_with('|'));
+        let last = rows.filter_map(|row| row.rsplit('|').nth(1));
+        let names: Vec<&str> = last.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        assert!(names.len() > 70, "the table is read: {names:?}");
+        let missing: Vec<_> = names.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
     #[test]
     fn a_binary_that_dies_has_failed_whatever_it_printed() {
         let (good, killed, exited) = (ExitStatus::from_raw(0), ExitStatus::from_raw(9), ExitStatus::from_raw(0x100));
