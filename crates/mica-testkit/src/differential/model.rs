@@ -107,7 +107,7 @@ pub(super) struct File {
     state: State,
     /// Names with the same number are one file.
     number: u64,
-    /// Of a directory of the lowers, where it is there: back at its place, it merges again.
+    /// Of a directory of the lowers, where it is there.
     home: Option<RelPath>,
 }
 
@@ -128,6 +128,9 @@ pub struct Model {
     /// What the next check gives a time of its own: all that an operation may have changed or copied up.
     pub(super) touched: BTreeSet<RelPath>,
     next: u64,
+    /// Whether a directory of the lowers was renamed away and is back. A layer may say of it that it is the old one, or a
+    /// new one in its place: both mean the same tree, so the drivers need not agree.
+    pub(super) returned: bool,
 }
 
 impl Model {
@@ -456,7 +459,9 @@ impl Model {
         for (below, file) in taken {
             let at = path.join_path(&below);
             self.touched.insert(at.clone());
-            let state = if file.home.as_ref() == Some(&at) { State::Up } else { State::New };
+            let is_home = file.home.as_ref() == Some(&at);
+            self.returned |= is_home;
+            let state = if is_home { State::Up } else { State::New };
             self.files.insert(at, File { state, ..file });
         }
     }
