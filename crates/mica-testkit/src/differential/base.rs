@@ -132,7 +132,9 @@ fn say(rng: &mut Rng, bottom: bool, privilege: Privilege) -> Option<What> {
 /// One changeset.
 fn layer(rng: &mut Rng, bottom: bool, privilege: Privilege) -> Tree {
     let mut tree = Tree::new();
-    let mut level = vec![(RelPath::root(), false)];
+    let alone = !bottom && rng.once_in(10);
+    tree.put(RelPath::root(), Entry::new(What::Dir { opaque: alone }));
+    let mut level = vec![(RelPath::root(), alone)];
     for names in [14, 7, 4] {
         let mut next = Vec::new();
         for (dir, hides) in level {
