@@ -23,7 +23,8 @@ pub enum Divergence {
     /// A device 0:0 is not made: `EPERM`. Nobody makes it then.
     NoDeviceZero,
     /// Two names that an upper's file got after it was copied up may show different inode numbers, and renaming one to the
-    /// other is `ESTALE`. Which names share a file is compared in the upper alone, and nobody does such a rename.
+    /// other is `ESTALE`. Which names share a file is compared in the upper alone; nobody does such a rename, nor copies
+    /// such names.
     NumbersPart,
 }
 

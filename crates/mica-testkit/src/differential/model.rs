@@ -217,6 +217,14 @@ impl Model {
         number(one).is_some_and(|one| Some(one) == number(other))
     }
 
+    /// Whether two names under the directory `path` are of one file.
+    #[must_use]
+    pub fn has_links_inside(&self, path: &RelPath) -> bool {
+        let Some(path) = self.resolve(path, false) else { return false };
+        let mut seen = BTreeSet::new();
+        self.inside(&path).any(|at| !seen.insert(self.files[at].number))
+    }
+
     /// Whether `path` is in the lowers alone.
     fn is_below(&self, path: &RelPath) -> bool {
         self.files.get(path).is_some_and(|file| file.state == State::Below)

@@ -176,10 +176,12 @@ impl<'a> Round<'a> {
                 return Ok(());
             }
         }
-        if let Op::Rename { from, to, .. } = op
-            && self.seats.iter().any(|seat| seat.has(Divergence::NumbersPart))
-            && self.model.is_one_file(from, to)
-        {
+        let asks_who_shares = match op {
+            Op::Rename { from, to, .. } => self.model.is_one_file(from, to),
+            Op::Move { from, .. } => self.model.has_links_inside(from),
+            _ => false,
+        };
+        if asks_who_shares && self.seats.iter().any(|seat| seat.has(Divergence::NumbersPart)) {
             *self.met.diverged.entry(Divergence::NumbersPart).or_default() += 1;
             return Ok(());
         }
