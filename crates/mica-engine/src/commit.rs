@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use mica_core::image::{ContainerConfig, History, ImageConfig, Platform, RootFs};
 use mica_core::{Attrs, ImageId, Layer, Stack};
-use mica_layer::{LayerError, Marks, Over, Pack, Reach, UpperLayer};
+use mica_layer::{LayerError, Over, Pack, Reach, UpperLayer};
 use mica_sys::Dir;
 use mica_transport::{Reference, SinkLayer};
 
@@ -59,7 +59,7 @@ impl Engine {
         };
         let ability = self.store.ability();
         let over = below.as_ref().map(|below| Over { below, ability, reach: Reach::CopiedUp });
-        let pack = Pack { marks: self.store.marks(), root: Some(self.root_below(&known)?), over };
+        let pack = Pack { marks: Some(self.store.marks()), root: Some(self.root_below(&known)?), over };
         let layer = self.stage_packed(&Dir::open(&known.container.upper())?, &pack, &batch, |tar| tar)?;
         drop(held);
         let now = Timestamp::now();
@@ -177,15 +177,17 @@ impl Engine {
             }
             (None, _) => self.show_tree(&known, &self.union_dirs(&known)?)?.dir()?,
         };
-        // What cannot be put on disk of the layers is not shown either. A mount shows no marks of its own, and of root's none at
-        // all in a user namespace.
+        // The upper is asked of what shows, and has to say all of it.
+        self.settle(&known)?;
+        // What cannot be put on disk of the layers is not shown either. What shows has no marks: overlayfs keeps them to itself, and a
+        // copy has none.
         let (below, ability) = (self.below(&known)?, self.store.ability());
         let over = Over { below: &below, ability, reach: Reach::CopiedUp };
         let upper = UpperLayer::new(Dir::open(&known.container.upper())?, self.store.marks(), over);
         let mut layers: Vec<&(dyn Layer<Error = LayerError> + Sync)> = vec![&upper];
         layers.extend(below.layers().iter().map(|layer| layer as &(dyn Layer<Error = LayerError> + Sync)));
         let over = Over { below: &Stack::new(layers), ability, reach: Reach::All };
-        let pack = Pack { marks: Marks::Trusted, root: Some(Attrs::default()), over: Some(over) };
+        let pack = Pack { marks: None, root: Some(Attrs::default()), over: Some(over) };
         mica_layer::pack(&dir, &pack, out)?;
         drop((dir, locked));
         Ok(())

@@ -93,9 +93,9 @@ impl Engine {
                 .and_then(|input| Ok(mica_layer::decoder_within(input, &self.limits.layer)?))
                 .and_then(|mut tar| self.stage_tar(&mut tar, batch)),
             ImportSource::Directory(path) => Dir::open(&path).map_err(Error::from).and_then(|dir| {
-                // Attributes that no directory has: the root is always stated. Others show a root that no layer states
+                // It is a tree and no upper: nothing in it is a mark. Attributes that no directory has: the root is always stated. Others show a root that no layer states
                 // in ways of their own (podman: 0555).
-                let pack = Pack { root: Some(mica_core::Attrs::default()), ..Pack::default() };
+                let pack = Pack { marks: None, root: Some(mica_core::Attrs::default()), over: None };
                 self.stage_packed(&dir, &pack, batch, |tar| Counted { inner: tar, progress, id })
             }),
         };

@@ -131,7 +131,7 @@ impl Applier<'_> {
 
     fn all(&mut self, upper: &Dir, below: Option<&Attrs>) -> Result<(), LayerError> {
         let path = RelPath::root();
-        let root = look_at_self(upper, &path, self.marks)?;
+        let root = look_at_self(upper, &path, Some(self.marks))?;
         let replaced = matches!(root.kind, Kind::Directory { opaque: true, .. });
         let names = sorted_names(upper, &path)?;
         if replaced {
@@ -161,7 +161,7 @@ impl Applier<'_> {
             let path = level.path.join(&name);
             let source = from.here().map_err(reading(&level.path))?;
             let dir = to.here().map_err(changing(&level.path))?;
-            let Some(seen) = look(source, name.as_bytes(), &path, self.marks)? else { continue };
+            let Some(seen) = look(source, name.as_bytes(), &path, Some(self.marks))? else { continue };
             let node = match seen.entry {
                 LayerEntry::Whiteout => {
                     self.delete(dir, &name, &path)?;
@@ -223,7 +223,7 @@ impl Applier<'_> {
                 if replaced {
                     self.clear(&entered, &path, &names)?;
                 }
-                let now = look_at_self(&entered, &path, self.marks)?;
+                let now = look_at_self(&entered, &path, Some(self.marks))?;
                 let report = replaced || now.attrs != node.attrs;
                 Some(Last { attrs: node.attrs.clone(), report })
             }

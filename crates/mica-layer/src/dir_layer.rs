@@ -43,7 +43,7 @@ impl DirLayer {
     pub(crate) fn look(&self, path: &RelPath) -> Result<Option<Seen>, LayerError> {
         let Some((parent, name)) = path.split() else { return Ok(None) };
         let Some(parent) = self.open(&parent)? else { return Ok(None) };
-        Ok(look(&parent, name.as_bytes(), path, self.marks)?)
+        Ok(look(&parent, name.as_bytes(), path, Some(self.marks))?)
     }
 
     /// Opens the directory `path`; `None` when there is none.
@@ -85,7 +85,7 @@ impl Layer for DirLayer {
 
     fn entry(&self, path: &RelPath) -> Result<Option<LayerEntry>, LayerError> {
         if path.is_root() {
-            return Ok(Some(LayerEntry::Node(look_at_self(&self.dir, path, self.marks)?)));
+            return Ok(Some(LayerEntry::Node(look_at_self(&self.dir, path, Some(self.marks))?)));
         }
         Ok(self.look(path)?.map(|seen| seen.entry))
     }

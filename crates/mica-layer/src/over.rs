@@ -63,7 +63,7 @@ impl std::fmt::Debug for Over<'_> {
 
 impl Over<'_> {
     /// What the upper says of `path`, at which this was seen.
-    pub(crate) fn read(&self, seen: Seen, path: &RelPath, marks: Marks) -> Result<Seen, LayerError> {
+    pub(crate) fn read(&self, seen: Seen, path: &RelPath, marks: Option<Marks>) -> Result<Seen, LayerError> {
         let Seen { entry: LayerEntry::Node(found), metadata, has_origin } = seen else { return Ok(seen) };
         let mut entry = found;
         if self.may_stand_for_more(&entry)
@@ -99,9 +99,9 @@ impl Over<'_> {
 }
 
 /// Whether `found`, in an upper, is a copy of what shows below.
-fn is_copy_up(found: &Node, has_origin: bool, below: &Node, marks: Marks) -> bool {
+fn is_copy_up(found: &Node, has_origin: bool, below: &Node, marks: Option<Marks>) -> bool {
     let has_several_names = below.link_group.is_some();
-    let is_told = has_origin || has_several_names || marks == Marks::User;
+    let is_told = has_origin || has_several_names || marks == Some(Marks::User);
     match (&found.kind, &below.kind) {
         (Kind::Directory { opaque, .. }, Kind::Directory { .. }) => has_origin && !opaque,
         (Kind::File { size, .. }, Kind::File { size: was, .. }) => {
@@ -135,11 +135,11 @@ impl Layer for UpperLayer<'_> {
 
     fn entry(&self, path: &RelPath) -> Result<Option<LayerEntry>, LayerError> {
         if path.is_root() {
-            let root = look_at_self(self.dir.dir(), path, self.dir.marks())?;
+            let root = look_at_self(self.dir.dir(), path, Some(self.dir.marks()))?;
             return Ok(Some(LayerEntry::Node(self.over.read_root(root)?)));
         }
         let Some(seen) = self.dir.look(path)? else { return Ok(None) };
-        Ok(Some(self.over.read(seen, path, self.dir.marks())?.entry))
+        Ok(Some(self.over.read(seen, path, Some(self.dir.marks()))?.entry))
     }
 
     fn names(&self, path: &RelPath) -> Result<Vec<Name>, LayerError> {

@@ -1,4 +1,4 @@
-//! An upper as a layer tar: the changeset alone, the same bytes for the same tree.
+//! An upper, or a whole tree, as a layer tar: of an upper the changeset alone, the same bytes for the same tree.
 //!
 //! Only the upper is read, and for the paths that it has the stack below, where that is given ([`Over`]). Kernel marks become what a layer tar has (OCI image specification, "Whiteouts"), members come
 //! sorted by path with `/` lowest, and nothing is written that depends on the machine, the order of its directories or
@@ -23,17 +23,23 @@ use crate::{LayerError, Marks, Over, Reach};
 /// The whiteout that makes its directory opaque.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// How an upper is packed.
-#[derive(Debug, Clone, Default)]
+/// How an upper is packed; by default one of root's, as it is and without its root.
+#[derive(Debug, Clone)]
 pub struct Pack<'a> {
-    /// The marks that it was written with.
-    pub marks: Marks,
+    /// The marks that it was written with; `None` for a tree as it is shown, in which nothing is a mark.
+    pub marks: Option<Marks>,
     /// The attributes of the root below. An upper's root is only a copy of it, and is packed when its mode, owner or
     /// extended attributes are others; its time changes with every name made in it and is not asked. `None`: the root
     /// is never packed.
     pub root: Option<Attrs>,
     /// What the upper is read over; `None` where it is what it is.
     pub over: Option<Over<'a>>,
+}
+
+impl Default for Pack<'_> {
+    fn default() -> Self {
+        Self { marks: Some(Marks::Trusted), root: None, over: None }
+    }
 }
 
 /// What was packed.
@@ -95,7 +101,7 @@ pub fn pack(upper: &Dir, how: &Pack<'_>, out: &mut dyn Write) -> Result<Packed, 
 
 struct Packer<'a> {
     tar: Writer<Hashing<'a>>,
-    marks: Marks,
+    marks: Option<Marks>,
     over: Option<Over<'a>>,
     entries: u64,
     skipped: Vec<RelPath>,

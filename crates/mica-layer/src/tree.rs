@@ -1,5 +1,7 @@
 //! A name in a directory with marks, read as the statement that it stands for.
 //!
+//! Without marks (`None`) nothing is one: the directory shows a tree, and a device 0:0 in it is a device.
+//!
 //! What the kernel's overlayfs would make of the directory as a layer is what is read here: a device 0:0 is a whiteout,
 //! an attribute makes a directory opaque, escaped attributes lose the escape and the overlay's own are not shown.
 
@@ -53,7 +55,7 @@ pub(crate) fn reading(path: &RelPath) -> impl FnOnce(SysError) -> TreeError + '_
 }
 
 /// Reads `name` in `dir`, which is `path` in the layer; `None` when there is no such name, also when it goes meanwhile.
-pub(crate) fn look(dir: &Dir, name: &[u8], path: &RelPath, marks: Marks) -> Result<Option<Seen>, TreeError> {
+pub(crate) fn look(dir: &Dir, name: &[u8], path: &RelPath, marks: Option<Marks>) -> Result<Option<Seen>, TreeError> {
     for _ in 0..16 {
         match look_closely(dir, name, path, marks) {
             Err(TreeError::Read { source, .. }) if source.is_not_found() => return Ok(None),
@@ -66,11 +68,11 @@ pub(crate) fn look(dir: &Dir, name: &[u8], path: &RelPath, marks: Marks) -> Resu
     look_closely(dir, name, path, marks)
 }
 
-fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Marks) -> Result<Option<Seen>, TreeError> {
+fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Option<Marks>) -> Result<Option<Seen>, TreeError> {
     let Some(metadata) = dir.stat_if_there(name).map_err(reading(path))? else {
         return Ok(None);
     };
-    if metadata.is_whiteout_device() {
+    if marks.is_some() && metadata.is_whiteout_device() {
         return Ok(Some(Seen { entry: LayerEntry::Whiteout, metadata, has_origin: false }));
     }
     let said = match metadata.kind {
@@ -105,13 +107,13 @@ pub(crate) fn sorted_names(dir: &Dir, path: &RelPath) -> Result<Vec<Name>, TreeE
 }
 
 /// Reads the directory `dir` itself, which is `path` in the layer.
-pub(crate) fn look_at_self(dir: &Dir, path: &RelPath, marks: Marks) -> Result<Node, TreeError> {
+pub(crate) fn look_at_self(dir: &Dir, path: &RelPath, marks: Option<Marks>) -> Result<Node, TreeError> {
     let metadata = dir.metadata().map_err(reading(path))?;
     let said = said_of_self(dir, path, marks)?;
     Ok(node(&metadata, said, Vec::new()))
 }
 
-fn said_of_self(dir: &Dir, path: &RelPath, marks: Marks) -> Result<Said, TreeError> {
+fn said_of_self(dir: &Dir, path: &RelPath, marks: Option<Marks>) -> Result<Said, TreeError> {
     let names = dir.list_own_xattrs().map_err(reading(path))?;
     Said::read(names, |attribute| dir.get_own_xattr(attribute), path, marks)
 }
@@ -162,11 +164,15 @@ impl Said {
         names: Vec<Vec<u8>>,
         value: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, SysError>,
         path: &RelPath,
-        marks: Marks,
+        marks: Option<Marks>,
     ) -> Result<Self, TreeError> {
         let mut said = Self::default();
         for name in names {
-            if let Some(plain) = marks.unescape(&name) {
+            let (own, marks) = match marks {
+                Some(marks) => (marks.unescape(&name), marks),
+                None => (Some(name.clone()), Marks::default()),
+            };
+            if let Some(plain) = own {
                 // An attribute may go between the listing and here, on a live directory.
                 if plain != HOST_LABEL
                     && let Some(value) = value(&name).map_err(reading(path))?

@@ -251,6 +251,47 @@ fn a_container_that_runs_is_told_of_as_it_is() {
 }
 
 #[test]
+fn a_device_zero_is_a_device_in_a_tree_and_no_whiteout() {
+    needs!(root, overlay, program "mknod", program "tar");
+    let mica = Mica::new();
+    let (tree, exported) = (mica.path("tree"), mica.path("exported.tar"));
+    fs::create_dir(&tree).unwrap();
+    let mknod = |place: PathBuf| {
+        assert!(Command::new("mknod").arg(place).args(["c", "0", "0"]).status().unwrap().success());
+    };
+    for name in ["kept", "replaced"] {
+        mknod(tree.join(name));
+    }
+    mica.run(["import", "-q", tree.to_str().unwrap(), "box"]);
+    // Each member's kind and name.
+    let export = |name: &str| -> Vec<String> {
+        mica.run(["export", "-o", exported.to_str().unwrap(), name]);
+        let listed = Command::new("tar").args(["-tvf"]).arg(&exported).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let line = |line: &str| format!("{} {}", &line[..1], line.rsplit(' ').next().unwrap());
+        let ours = ["kept", "replaced", "new"];
+        listed.lines().map(line).filter(|line| ours.contains(&&line[2..])).collect()
+    };
+    for driver in ["overlay", "flat"] {
+        mica.run(["create", "--name", driver, "--driver", driver, "box", "true"]);
+        assert_eq!(export(driver), ["c kept", "c replaced"], "{driver}");
+        let merged = PathBuf::from(mica.run(["mount", driver]).line());
+        fs::remove_file(merged.join("replaced")).unwrap();
+        fs::write(merged.join("replaced"), "").unwrap();
+        let mut expected = vec!["c kept", "- replaced"];
+        if driver == "flat" {
+            // overlayfs lets nobody make one.
+            mknod(merged.join("new"));
+            expected.insert(1, "c new");
+        }
+        assert_eq!(export(driver), expected, "{driver}, while it is mounted");
+        mica.run(["umount", driver]);
+        assert_eq!(export(driver), expected, "{driver}");
+    }
+    mica.assert_whole();
+}
+
+#[test]
 fn an_ordinary_user_has_copies_too() {
     needs!(ordinary_user, program "busybox");
     mica_testkit::in_mount_namespace(|| {

@@ -55,6 +55,10 @@ fn copy_ups_are_told_by_the_mark_or_where_there_can_be_none_by_what_they_are() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(is_copy_up(&found, has_origin, &below, marks), wanted, "case {number}: {found:?} over {below:?}");
+        assert_eq!(
+            is_copy_up(&found, has_origin, &below, Some(marks)),
+            wanted,
+            "case {number}: {found:?} over {below:?}"
+        );
     }
 }

@@ -127,7 +127,7 @@ fn marks_of_the_overlay_are_not_packed_and_escaped_ones_are_what_they_were() {
         // The host's label, which each host with a policy gives to every file.
         dir.set_xattr(b"f", b"security.selinux", b"system_u:object_r:tmp_t:s0").unwrap();
         let mut tar = Vec::new();
-        pack(&dir, &Pack { marks, ..Pack::default() }, &mut tar).unwrap();
+        pack(&dir, &Pack { marks: Some(marks), ..Pack::default() }, &mut tar).unwrap();
         assert_eq!(names(&tar), ["d/", "d/.wh..wh..opq", "f"]);
         let found = entries(&tar);
         assert!(found[0].0.xattrs.is_empty() && found[1].0.xattrs.is_empty());
@@ -137,6 +137,29 @@ fn marks_of_the_overlay_are_not_packed_and_escaped_ones_are_what_they_were() {
             (b"user.own".to_vec(), b"1".to_vec()),
         ];
         assert_eq!(found[2].0.xattrs, expected.into());
+    }
+}
+
+#[test]
+fn a_tree_has_no_marks_whatever_stands_in_it() {
+    needs!(root);
+    let scratch = Scratch::new();
+    let dir = scratch.dir();
+    dir.mkdir(b"d", 0o755).unwrap();
+    dir.mknod(b"zero", mica_sys::FileKind::CharDevice, 0o600, 0, 0).unwrap();
+    dir.create_file(b"f", 0o644).unwrap();
+    let own = ["opaque", "whiteout", "redirect", "metacopy", "overlay.opaque", "mica.device-zero"];
+    let own = own.map(|name| [Marks::Trusted.prefix(), name.as_bytes()].concat());
+    for (name, attribute) in [b"d", b"f"].iter().flat_map(|name| own.iter().map(move |own| (*name, own))) {
+        dir.set_xattr(name, attribute, b"y").unwrap();
+    }
+    let mut tar = Vec::new();
+    pack(&dir, &Pack { marks: None, ..Pack::default() }, &mut tar).unwrap();
+    assert_eq!(names(&tar), ["d/", "f", "zero"]);
+    let found = entries(&tar);
+    assert_eq!((found[1].0.kind, found[2].0.kind), (EntryKind::File, EntryKind::CharDevice));
+    for (entry, _) in &found[..2] {
+        assert!(entry.xattrs.keys().eq(own.iter().collect::<std::collections::BTreeSet<_>>()), "{entry:?}");
     }
 }
 
@@ -161,7 +184,7 @@ fn only_what_hides_a_directory_is_said_to_be_opaque() {
     let ability = Ability::native();
     let opaque_over = |over| {
         let mut tar = Vec::new();
-        let how = Pack { marks: Marks::Trusted, root: None, over };
+        let how = Pack { marks: Some(Marks::Trusted), root: None, over };
         pack(&Dir::open(&place).unwrap(), &how, &mut tar).unwrap();
         names(&tar).into_iter().filter_map(|name| name.strip_suffix("/.wh..wh..opq").map(str::to_owned)).collect()
     };
