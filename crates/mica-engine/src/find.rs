@@ -58,15 +58,15 @@ impl Engine {
 
     /// The names of each image, sorted. A name of an index is one of each of its images.
     pub(crate) fn names_by_image(&self) -> Result<NamesByImage> {
-        Ok(self.names_and_rest()?.0)
+        Ok(self.names_and_rest(&self.store.images()?)?.0)
     }
 
-    /// As [`Engine::names_by_image`], with the names that are of no image.
-    pub(crate) fn names_and_rest(&self) -> Result<(NamesByImage, Vec<NameRecord>)> {
+    /// As [`Engine::names_by_image`], by the records of all images, with the names that are of no image.
+    pub(crate) fn names_and_rest(&self, images: &[ImageRecord]) -> Result<(NamesByImage, Vec<NameRecord>)> {
         let mut rest = Vec::new();
-        // All records are read once: a thousand names must not mean a thousand manifests.
+        // A thousand names must not mean a thousand manifests.
         let by_manifest: BTreeMap<BlobDigest, ImageId> =
-            self.store.images()?.into_iter().map(|image| (image.manifest.digest, image.id)).collect();
+            images.iter().map(|image| (image.manifest.digest, image.id)).collect();
         let mut names = NamesByImage::new();
         for name in self.store.names()? {
             let images: BTreeSet<ImageId> = match by_manifest.get(&name.target.digest) {

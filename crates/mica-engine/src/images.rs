@@ -65,9 +65,10 @@ impl Engine {
     /// # Errors
     /// A record that cannot be read.
     pub fn images(&self, only: Option<&str>) -> Result<(Vec<ImageSummary>, Vec<ArtifactSummary>)> {
-        let (mut names, rest) = self.names_and_rest()?;
+        let images = self.store.images()?;
+        let (mut names, rest) = self.names_and_rest(&images)?;
         let mut summaries = Vec::new();
-        for image in self.store.images()? {
+        for image in images {
             let names = names.remove(&image.id).unwrap_or_default();
             let names: Vec<Reference> =
                 names.iter().filter_map(|name| Reference::parse(&name.reference).ok()).collect();

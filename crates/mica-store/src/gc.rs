@@ -3,7 +3,7 @@
 //! Marking reads records, never layers. `locks/gc` is held exclusively while it marks and renames, so that no lease is
 //! written meanwhile; leases are read first, since an operation that ends meanwhile leaves records, which are read after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mica_core::{BlobDigest, ChainId, DiffId, ImageId};
 use mica_sys::{Dir, Lock};
@@ -99,12 +99,18 @@ impl Store {
                 }
             }
         }
+        let mut described = BTreeMap::new();
         for image in self.images()? {
             self.mark_image(&image, &mut marked)?;
+            described.insert(image.manifest.digest, image.id);
         }
         for name in self.names()? {
             self.reach(name.target.digest, &mut marked.blobs)?;
-            marked.images.extend(self.images_of(&name.target)?.iter().map(|image| image.id));
+            match described.get(&name.target.digest) {
+                Some(image) => drop(marked.images.insert(*image)),
+                // A name of an index, of an artifact, or of a second manifest of one config.
+                None => marked.images.extend(self.images_of(&name.target)?.iter().map(|image| image.id)),
+            }
         }
         for container in self.containers()? {
             marked.stack(&container.layers);

@@ -17,6 +17,9 @@ pub struct File {
     name: Box<[u8]>,
 }
 
+/// Room for a record of the store as they are.
+const RECORD: usize = 4096;
+
 fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
@@ -51,7 +54,8 @@ impl File {
     /// # Errors
     /// `EFBIG` when there is more; `read`'s.
     pub fn read_all(&mut self, cap: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        // Most records fit: one read, and one that finds the end.
+        let mut bytes = Vec::with_capacity(RECORD);
         let read = (&mut self.file).take(cap.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|error| self.wrong("read", errno(&error)))?;
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > cap {
