@@ -5,7 +5,7 @@
 
 use mica_store::LockedContainer;
 use mica_sys::Dir;
-use mica_union::{Driver, Flat, Mounted, Overlay, Support, UnionDirs};
+use mica_union::{Driver, Flat, Mounted, Overlay, Support, UnionDirs, UpperDirs};
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Base, Known};
@@ -159,6 +159,15 @@ impl Engine {
         let name = &known.container.record().name;
         let settled = self.driver_of(known)?.settle(&self.union_dirs(known)?);
         settled.map_err(|error| Error::from(error).while_(format_args!("gather what container {name} wrote")))
+    }
+
+    /// Bytes that a container's driver takes beside the upper. Of a driver that this version lacks nothing is known.
+    pub(crate) fn taken_by_driver(&self, known: &Known) -> Result<u64> {
+        let upper = UpperDirs { upper: known.container.upper(), work: known.container.work(), volatile: false };
+        match self.driver_of(known) {
+            Ok(driver) => Ok(driver.taken(&upper)?),
+            Err(_) => Ok(0),
+        }
     }
 
     fn probe(&self, name: &str) -> Finding {

@@ -68,12 +68,17 @@ pub struct Info {
 }
 
 impl Engine {
-    /// What takes how much.
+    /// What takes how much. Of a container it is what was written, and what its driver keeps beside that.
     ///
     /// # Errors
     /// A record that cannot be read.
     pub fn usage(&self) -> Result<Usage> {
-        Ok(self.store.usage()?)
+        let mut usage = self.store.usage()?;
+        for container in &mut usage.containers {
+            let Some(found) = self.store.container(&container.id)? else { continue };
+            container.size += self.taken_by_driver(&Known::read(found)?)?;
+        }
+        Ok(usage)
     }
 
     /// What [`Engine::prune`] would remove of containers and images.

@@ -60,7 +60,7 @@ pub struct LayerUsage {
 pub struct ContainerUsage {
     /// Which.
     pub id: ContainerId,
-    /// Bytes on disk of its upper.
+    /// Bytes on disk of its uppers: its own, and of a `try` those of the other file systems.
     pub size: u64,
 }
 
@@ -117,15 +117,22 @@ impl Store {
     }
 }
 
-/// Bytes on disk of all that is in a container's upper; a file with several names counts once.
+/// Bytes on disk of all that is in a container's uppers; a file with several names counts once.
 ///
 /// # Errors
 /// Of a system call.
 pub fn upper_size(container: &Container) -> Result<u64, StoreError> {
     let mut linked = BTreeSet::new();
-    let mut blocks = 0;
+    let mut bytes = 0;
     // A directory waits by its name in its opened parent, so that a wide one does not take a descriptor a child.
     let mut next = vec![(Rc::new(container.dir().try_clone()?), b"upper".to_vec())];
+    if let Some(views) = container.dir().open_dir_if_there(b"views")? {
+        for view in views.read_dir()? {
+            if let Some(view) = views.open_dir_if_there(&view.name)? {
+                next.push((Rc::new(view), b"upper".to_vec()));
+            }
+        }
+    }
     while let Some((parent, name)) = next.pop() {
         // A running container may remove it meanwhile.
         let Some(dir) = parent.open_dir_if_there(&name)?.map(Rc::new) else { continue };
@@ -133,11 +140,11 @@ pub fn upper_size(container: &Container) -> Result<u64, StoreError> {
             let Some(metadata) = dir.stat_if_there(&entry.name)? else { continue };
             if metadata.kind == FileKind::Directory {
                 next.push((Rc::clone(&dir), entry.name));
-                blocks += metadata.blocks;
+                bytes += metadata.bytes_on_disk();
             } else if metadata.nlink == 1 || linked.insert(metadata.ino) {
-                blocks += metadata.blocks;
+                bytes += metadata.bytes_on_disk();
             }
         }
     }
-    Ok(blocks * 512)
+    Ok(bytes)
 }

@@ -134,6 +134,12 @@ impl Metadata {
         (metadata, born)
     }
 
+    /// Bytes on disk, as the file system counts them.
+    #[must_use]
+    pub const fn bytes_on_disk(&self) -> u64 {
+        self.blocks.saturating_mul(512)
+    }
+
     /// Whether this is a character device 0:0, which is how overlayfs keeps a whiteout.
     #[must_use]
     pub fn is_whiteout_device(&self) -> bool {

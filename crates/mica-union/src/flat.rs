@@ -94,6 +94,10 @@ impl Driver for Flat {
         }
         settle(&work, &home, dirs, upper, known)
     }
+
+    fn taken(&self, upper: &UpperDirs) -> Result<u64, UnionError> {
+        Work::open_if_there(upper)?.map_or(Ok(0), |work| work.taken())
+    }
 }
 
 fn upper_refused(source: mica_sys::SysError) -> UnionError {

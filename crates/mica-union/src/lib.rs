@@ -61,6 +61,15 @@ pub trait Driver: Send + Sync {
     fn settle(&self, _dirs: &UnionDirs) -> Result<(), UnionError> {
         Ok(())
     }
+
+    /// Bytes on disk that the driver takes for an upper beside it, as they were counted when the upper was mounted first
+    /// or settled last: nothing is walked for it. Blocks that files share count for each, as `du` counts them.
+    ///
+    /// # Errors
+    /// [`UnionError`].
+    fn taken(&self, _upper: &UpperDirs) -> Result<u64, UnionError> {
+        Ok(0)
+    }
 }
 
 /// Whether a driver works.

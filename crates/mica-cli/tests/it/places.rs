@@ -251,6 +251,47 @@ fn a_container_that_runs_is_told_of_as_it_is() {
 }
 
 #[test]
+fn what_a_copy_takes_is_counted() {
+    needs!(root, overlay, program "du");
+    let mica = Mica::new();
+    let tree = mica.path("tree");
+    fs::create_dir_all(tree.join("in")).unwrap();
+    for name in ["one", "in/other"] {
+        fs::write(tree.join(name), vec![b'x'; 1 << 20]).unwrap();
+        fs::hard_link(tree.join(name), tree.join(format!("{name}-too"))).unwrap();
+    }
+    mica.run(["import", "-q", tree.to_str().unwrap(), "box"]);
+    mica.run(["create", "--name", "c", "--driver", "flat", "box", "true"]);
+    let id = mica.run(["ps", "-aq", "--no-trunc"]).line();
+    let home = mica.root().join("containers").join(id);
+    let counted =
+        || mica.run(["system", "df", "--format", "{{.Type}} {{.Size}}"]).out.lines().nth(1).unwrap().to_owned();
+    assert_eq!(counted(), "Containers 0B", "not mounted yet");
+    // What df says, to the tenth of a megabyte, is what is on disk.
+    let holds = |least: u64| {
+        let du = Command::new("du").args(["-s", "-B1"]).arg(&home).output().unwrap();
+        let du: u64 = String::from_utf8(du.stdout).unwrap().split('\t').next().unwrap().parse().unwrap();
+        assert!(du >= least, "{du} bytes on disk");
+        let size = counted();
+        let said: f64 = size.strip_prefix("Containers ").unwrap().strip_suffix("MB").unwrap().parse().unwrap();
+        assert!((said - du as f64 / 1e6).abs() < 0.1, "{size} where du has {du}");
+    };
+    let merged = PathBuf::from(mica.run(["mount", "c"]).line());
+    holds(2 << 20);
+    // Written to the copy, and with settling to the upper as well; a name that goes frees nothing, the last one does.
+    fs::write(merged.join("new"), vec![b'y'; 3 << 20]).unwrap();
+    fs::remove_file(merged.join("one")).unwrap();
+    mica.run(["umount", "c"]);
+    holds(8 << 20);
+    let merged = PathBuf::from(mica.run(["mount", "c"]).line());
+    fs::remove_file(merged.join("one-too")).unwrap();
+    mica.run(["umount", "c"]);
+    holds(7 << 20);
+    mica.run(["rm", "c"]);
+    assert_eq!(counted(), "Containers 0B");
+}
+
+#[test]
 fn a_device_zero_is_a_device_in_a_tree_and_no_whiteout() {
     needs!(root, overlay, program "mknod", program "tar");
     let mica = Mica::new();

@@ -211,6 +211,12 @@ fn usage_adds_up_what_the_records_say() {
     assert_eq!(of_one.shared, its.iter().find(|layer| layer.images == 2).unwrap().size);
     assert_eq!(of_one.containers, 1);
     assert!((100_000..200_000).contains(&usage.containers[0].size), "{:?}", usage.containers);
+    // A try has an upper for each file system.
+    let another = upper.with_file_name("views").join("3/upper");
+    std::fs::create_dir_all(&another).unwrap();
+    std::fs::write(another.join("more"), vec![1; 100_000]).unwrap();
+    let size = store.usage().unwrap().containers[0].size;
+    assert!((200_000..300_000).contains(&size), "{size}");
     common::remove(&store, &two, OnUse::Refuse).unwrap();
     let garbage = store.usage().unwrap().garbage;
     assert_eq!(garbage, store.gc().unwrap().bytes);

@@ -55,6 +55,8 @@ struct Slot {
 enum Shows {
     Nothing,
     File,
+    /// A further name of a file that the tree has.
+    Name,
     Directory {
         merged: Vec<usize>,
         attrs: Attrs,
@@ -107,7 +109,8 @@ impl Copier<'_> {
             record.below = slot.below.unwrap_or(false);
             match slot.shows {
                 Shows::Nothing => {}
-                Shows::File => record.seen = stamp(&target, &name).map_err(copying(&inner))?,
+                Shows::File => record.seen = self.count(&target, &name).map_err(copying(&inner))?,
+                Shows::Name => record.seen = stamp(&target, &name).map_err(copying(&inner))?,
                 Shows::Directory { merged, attrs, .. } => {
                     target.mkdir(name.as_bytes(), 0o700).map_err(copying(&inner))?;
                     self.pending.push(Directory { path: inner, merged, attrs });
@@ -118,6 +121,7 @@ impl Copier<'_> {
         // Whatever is made in it from here on is made in what is in it.
         make::dress_self(&target, &attrs).map_err(copying(&path))?;
         let seen = target.metadata_born().map_err(copying(&path))?;
+        self.manifest.taken += seen.0.bytes_on_disk();
         if let Some(record) = self.manifest.record_mut(&path) {
             record.seen = Some(Stamp::of(&seen));
         }
@@ -210,10 +214,7 @@ impl Copier<'_> {
             LayerEntry::Node(Node { kind: Kind::Directory { opaque, .. }, attrs, .. }) => {
                 Shows::Directory { merged: vec![number], attrs, closed: opaque }
             }
-            LayerEntry::Node(node) => {
-                self.file(number, (layer.dir(), name), (target, path), &node)?;
-                Shows::File
-            }
+            LayerEntry::Node(node) => self.file(number, (layer.dir(), name), (target, path), &node)?,
         };
         slots.insert(name.clone(), slot);
         Ok(())
@@ -225,7 +226,7 @@ impl Copier<'_> {
         (from, name): (&Dir, &Name),
         (target, path): (&Dir, &RelPath),
         node: &Node,
-    ) -> Result<(), UnionError> {
+    ) -> Result<Shows, UnionError> {
         let wrong = copying(path);
         if node.link_group.is_some() {
             let found = from.stat(name.as_bytes()).map_err(&wrong)?;
@@ -234,10 +235,19 @@ impl Copier<'_> {
             group.push((path.parent().unwrap_or_default(), name.clone()));
             if let Some((parent, first)) = first {
                 let parent = make::open_below(self.tree, &parent).map_err(&wrong)?;
-                return parent.link(first.as_bytes(), target, name.as_bytes()).map_err(wrong);
+                parent.link(first.as_bytes(), target, name.as_bytes()).map_err(wrong)?;
+                return Ok(Shows::Name);
             }
         }
-        make::make((from, name.as_bytes()), (target, name.as_bytes()), &node.kind, &node.attrs).map_err(wrong)
+        make::make((from, name.as_bytes()), (target, name.as_bytes()), &node.kind, &node.attrs).map_err(wrong)?;
+        Ok(Shows::File)
+    }
+
+    /// The stamp of a file, which is counted.
+    fn count(&mut self, dir: &Dir, name: &Name) -> Result<Option<Stamp>, SysError> {
+        let found = dir.stat_born(name.as_bytes())?;
+        self.manifest.taken += found.as_ref().map_or(0, |found| found.0.bytes_on_disk());
+        Ok(found.as_ref().map(Stamp::of))
     }
 
     /// Each further name moved the ctime of those before.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mica_core::RelPath;
 use mica_sys::{Dir, Errno, SysError, Time};
 
-use super::manifest::{Manifest, Stamp};
+use super::manifest::{BEGINNING, Manifest, Stamp};
 use super::{NAME, make};
 use crate::{Role, UnionError, UpperDirs};
 
@@ -80,6 +80,19 @@ impl Work {
             Some(manifest) => Ok(Some(Home { dir, manifest })),
             None => Err(UnionError::Manifest { driver: NAME, path: self.path.join("flat/manifest") }),
         }
+    }
+
+    /// Bytes on disk of the tree and of what is remembered of it. Nothing is known of a manifest that is not understood.
+    pub(super) fn taken(&self) -> Result<u64, UnionError> {
+        let taken = || -> Result<u64, SysError> {
+            let Some(home) = self.dir.open_dir_if_there(HOME)? else { return Ok(0) };
+            let Some(manifest) = home.open_file_if_there(MANIFEST)? else { return Ok(0) };
+            let mut beginning = [0; BEGINNING];
+            let read = manifest.read_at(&mut beginning, 0)?;
+            let tree = beginning.get(..read).and_then(Manifest::taken_of).unwrap_or(0);
+            Ok(tree + manifest.metadata()?.bytes_on_disk())
+        };
+        taken().map_err(self.refused())
     }
 
     /// Throws the tree away.

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! "mica flat manifest 1\n"
+//! taken       u64 bytes on disk
 //! lowers      u32 count, u64 inode numbers
 //! upper root  u64 inode number, mode, uid, gid (u32), mtime, u32 count of (name, value)
 //! root        record
@@ -97,6 +98,8 @@ pub(super) struct UpperRoot {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Manifest {
+    /// Bytes on disk of all that the tree holds, as the file system counts them: what files share counts for each.
+    pub(super) taken: u64,
     /// The inode numbers of the lowers' roots.
     pub(super) lowers: Vec<u64>,
     pub(super) upper_root: UpperRoot,
@@ -124,6 +127,9 @@ impl Manifest {
 const MAGIC: &[u8] = b"mica flat manifest 1\n";
 const END: &[u8] = b"end\n";
 
+/// How much of a manifest [`Manifest::taken_of`] asks for.
+pub(super) const BEGINNING: usize = MAGIC.len() + 8;
+
 const SEEN: u8 = 1;
 const LATE: u8 = 2;
 const NODE: u8 = 4;
@@ -136,6 +142,7 @@ const BELOW: u8 = 128;
 impl Manifest {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Out(MAGIC.to_vec());
+        out.long(self.taken);
         out.count(self.lowers.len());
         self.lowers.iter().for_each(|ino| out.long(*ino));
         let UpperRoot { ino, attrs } = &self.upper_root;
@@ -164,9 +171,15 @@ impl Manifest {
         out.0
     }
 
+    /// What [`Manifest::taken`] is in a manifest that begins so; the rest need not be there.
+    pub(super) fn taken_of(beginning: &[u8]) -> Option<u64> {
+        In(beginning.strip_prefix(MAGIC)?).long()
+    }
+
     /// `None` for anything that [`Manifest::encode`] did not write.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = In(bytes.strip_prefix(MAGIC)?);
+        let taken = from.long()?;
         let lowers = (0..from.word()?).map(|_| from.long()).collect::<Option<_>>()?;
         let ino = from.long()?;
         let (mode, uid, gid, mtime) = (from.word()?, from.word()?, from.word()?, from.time()?);
@@ -186,7 +199,7 @@ impl Manifest {
             }
             directories.insert(path, records);
         }
-        (from.0 == END).then_some(Self { lowers, upper_root, root, directories })
+        (from.0 == END).then_some(Self { taken, lowers, upper_root, root, directories })
     }
 }
 

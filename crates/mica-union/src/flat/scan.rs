@@ -2,10 +2,10 @@
 //!
 //! One `statx` an entry; no content is read, but for files that lost a name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use mica_core::{Name, RelPath};
-use mica_sys::{Dir, FileKind, SysError, Time};
+use mica_sys::{Dir, FileKind, Metadata, SysError, Time};
 
 use super::manifest::{Manifest, Record, Said, Stamp};
 use super::{NAME, make};
@@ -31,6 +31,7 @@ pub(super) fn scan(tree: &Dir, old: &Manifest, clock: Time, is_below: IsBelow<'_
         old,
         is_below,
         pending: Vec::new(),
+        counted: HashSet::new(),
         found: Scanned {
             manifest: Manifest { lowers: old.lowers.clone(), ..Manifest::default() },
             spoken: BTreeSet::new(),
@@ -63,13 +64,17 @@ struct Scan<'a> {
     is_below: IsBelow<'a>,
     /// Directories to look at, and whether the manifest speaks of what is in them.
     pending: Vec<(RelPath, bool)>,
+    /// Files of several names that are in the sum.
+    counted: HashSet<u64>,
     found: Scanned,
 }
 
 impl Scan<'_> {
     fn all(&mut self, tree: &Dir) -> Result<(), UnionError> {
         let root = RelPath::root();
-        let seen = Stamp::of(&tree.metadata_born().map_err(scanning(&root))?);
+        let found = tree.metadata_born().map_err(scanning(&root))?;
+        self.count(&found.0);
+        let seen = Stamp::of(&found);
         let was = self.old.root;
         self.found.changed |= was.late || was.seen != Some(seen);
         self.found.manifest.root = Record { seen: Some(seen), late: false, ..was };
@@ -94,6 +99,7 @@ impl Scan<'_> {
             let Ok(name) = Name::new(&entry.name) else { continue };
             let inner = path.join(&name);
             let Some(found) = dir.stat_born(name.as_bytes()).map_err(scanning(&inner))? else { continue };
+            self.count(&found.0);
             let was = old.get(&name).copied().unwrap_or_default();
             let record = self.entry(&inner, was, found.0.kind, Stamp::of(&found))?;
             records.insert(name, record);
@@ -112,6 +118,12 @@ impl Scan<'_> {
             self.found.manifest.directories.insert(path.clone(), records);
         }
         Ok(())
+    }
+
+    fn count(&mut self, found: &Metadata) {
+        if found.kind == FileKind::Directory || found.nlink == 1 || self.counted.insert(found.ino) {
+            self.found.manifest.taken += found.bytes_on_disk();
+        }
     }
 
     fn entry(&mut self, path: &RelPath, was: Record, kind: FileKind, seen: Stamp) -> Result<Record, UnionError> {

@@ -37,22 +37,23 @@ fn name() -> impl Strategy<Value = Name> {
 fn manifest() -> impl Strategy<Value = Manifest> {
     let directory = (proptest::collection::vec(name(), 0..3), proptest::collection::btree_map(name(), record(), 0..4));
     let directories = proptest::collection::vec(directory, 0..4);
-    (proptest::collection::vec(any::<u64>(), 0..4), any::<(u64, u32, u32)>(), time(), record(), directories).prop_map(
-        |(lowers, (ino, mode, uid), at, root, directories)| {
+    (proptest::collection::vec(any::<u64>(), 0..4), any::<(u64, u64, u32, u32)>(), time(), record(), directories)
+        .prop_map(|(lowers, (taken, ino, mode, uid), at, root, directories)| {
             let xattrs = [(b"user.a".to_vec(), vec![0, 255])].into();
             let mtime = Timestamp { secs: at.secs, nanos: at.nanos };
             let upper_root = UpperRoot { ino, attrs: Attrs { mode, uid, gid: uid, mtime, xattrs } };
             let path = |names: Vec<Name>| names.iter().fold(RelPath::root(), |at, name| at.join(name));
             let directories = directories.into_iter().map(|(names, records)| (path(names), records)).collect();
-            Manifest { lowers, upper_root, root, directories }
-        },
-    )
+            Manifest { taken, lowers, upper_root, root, directories }
+        })
 }
 
 proptest! {
     #[test]
     fn what_is_written_is_read(manifest in manifest()) {
-        prop_assert_eq!(Manifest::decode(&manifest.encode()), Some(manifest));
+        let bytes = manifest.encode();
+        prop_assert_eq!(Manifest::taken_of(&bytes[..BEGINNING]), Some(manifest.taken));
+        prop_assert_eq!(Manifest::decode(&bytes), Some(manifest));
     }
 
     #[test]
