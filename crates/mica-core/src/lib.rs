@@ -7,6 +7,7 @@
 //! * [`BlobDigest`], [`DiffId`], [`ChainId`], [`ImageId`]: four digests that cannot be mistaken for each other.
 //! * [`LayerEntry`], [`Layer`], [`Stack`]: what one layer says of a path, and what a stack of them shows.
 //! * [`Change`]: what an upper did to what is below it.
+//! * [`plan`]: what must be written to an upper so that an operation appears to have happened.
 //! * [`image`]: configs, manifests, platforms.
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ pub mod image;
 #[cfg(test)]
 mod map_layer;
 mod path;
+pub mod plan;
 mod stack;
 
 pub use changes::{Change, ChangeKind, changes};
