@@ -171,12 +171,18 @@ impl Engine {
     }
 
     fn probe(&self, name: &str) -> Finding {
-        let scratch = self.store.path().join("staging");
-        match self.driver(name).map(|driver| driver.probe(&scratch)) {
+        match self.try_driver(name) {
             Ok(Support::Yes) => Finding { name: name.to_owned(), why: None, hint: None },
             Ok(Support::No { why }) => refused(name, &Error::from(why)),
             Err(error) => refused(name, &error),
         }
+    }
+
+    /// Under a lease, since what stands in staging without one is swept away by the next command.
+    fn try_driver(&self, name: &str) -> Result<Support> {
+        let driver = self.driver(name)?;
+        let lease = self.store.lease()?;
+        Ok(driver.probe(&lease.staging_path()?))
     }
 
     /// Adds what is not known of the driver that is asked for; without one, of all up to the first that works.

@@ -4,6 +4,7 @@
 //! without [`Lease::finish`] takes back what was put in place under it, unless someone else keeps it by then.
 
 use std::io::{Seek, SeekFrom};
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
 use mica_core::{BlobDigest, ChainId, DiffId, ImageId};
@@ -144,7 +145,7 @@ impl<'a> Lease<'a> {
         }
     }
 
-    /// Ends the operation: what it put in place stays.     /// Its own staging is removed; should that fail, the next `open` does it.
+    /// Ends the operation: what it put in place stays. Its own staging is removed; should that fail, the next `open` does it.
     pub fn finish(mut self) {
         self.finished = true;
     }
@@ -165,6 +166,15 @@ impl<'a> Lease<'a> {
         }
         let made = self.store.dirs.staging.ensure_dir(self.name.as_bytes(), DIR_MODE)?;
         Ok(self.staging.get_or_init(|| made))
+    }
+
+    /// The same as a path, for those who take no directory that is open.
+    ///
+    /// # Errors
+    /// Of a system call.
+    pub fn staging_path(&self) -> Result<PathBuf, StoreError> {
+        self.staging()?;
+        Ok(self.store.path().join("staging").join(&self.name))
     }
 
     /// Remembers what is about to be put in place, to take it back if the operation does not finish.

@@ -2,9 +2,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
-use mica_sys::Dir;
 use mica_sys::mount::{Mount, Reach, SetAttrs};
+use mica_sys::{Dir, Errno};
 
 use crate::UnionError;
 
@@ -27,13 +28,22 @@ impl Mounted {
         self.mount.attach(path).map_err(UnionError::Use)
     }
 
-    /// Makes the view read-only. The upper is still held as if it were written to.
+    /// Makes the view read-only. The upper is still held as if it were written to. Waits up to two seconds for what is
+    /// open for writing through the mount: a program that another thread starts holds copies of it until it is executed.
     ///
     /// # Errors
-    /// [`UnionError::Use`].
+    /// [`UnionError::Use`], with EBUSY for a file that stays open for writing.
     pub fn read_only(self) -> Result<Self, UnionError> {
-        self.mount.set_attrs(&SetAttrs::read_only(), Reach::One).map_err(UnionError::Use)?;
-        Ok(self)
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.mount.set_attrs(&SetAttrs::read_only(), Reach::One) {
+                Err(error) if error.errno() == Errno::BUSY && pause <= Duration::from_secs(1) => {
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
+                set => return set.map(|()| self).map_err(UnionError::Use),
+            }
+        }
     }
 
     /// The root of the union, open for use without attaching it. It stays usable as long as anything in it is open.

@@ -154,3 +154,21 @@ fn a_container_that_is_removed_by_force_ends_by_signal_nine() {
     }
     mica.assert_whole();
 }
+
+#[test]
+fn drivers_are_probed_while_other_commands_sweep() {
+    needs!(root, program "busybox");
+    let mica = Mica::new();
+    mica.busybox("tiny");
+    for _ in 0..6 {
+        let found = mica.run_root().join("drivers");
+        if found.exists() {
+            fs::remove_dir_all(found).unwrap();
+        }
+        let running: Vec<Child> = (0..8).map(|_| begin(&mica, &["create", "tiny", "true"])).collect();
+        for child in running {
+            let said = end(child);
+            assert_eq!(said.status, 0, "{said:#?}");
+        }
+    }
+}

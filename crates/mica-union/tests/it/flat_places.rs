@@ -36,6 +36,29 @@ fn cost(disk: &LoopFs) -> (u64, u64) {
 }
 
 #[test]
+fn a_view_becomes_read_only_when_the_last_writer_is_gone() {
+    needs!(root);
+    let scratch = Scratch::new();
+    let dirs = dirs(scratch.path());
+    std::fs::write(dirs.lowers[0].join("file"), "x").unwrap();
+    let mounted = Flat::new().mount(&dirs).unwrap();
+    let writer = mounted.dir().unwrap().create_file(b"new", 0o644).unwrap();
+    let leaves = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        drop(writer);
+    });
+    let view = mounted.read_only().unwrap();
+    leaves.join().unwrap();
+    let dir = view.dir().unwrap();
+    assert!(dir.unlink(b"new").unwrap_err().is_read_only());
+
+    let mounted = Flat::new().mount(&dirs).unwrap();
+    let _writer = mounted.dir().unwrap().create_file(b"another", 0o644).unwrap();
+    let error = mounted.read_only().unwrap_err();
+    assert!(matches!(&error, UnionError::Use(call) if call.errno() == mica_sys::Errno::BUSY), "{error:?}");
+}
+
+#[test]
 fn a_copy_shares_its_blocks_where_the_file_system_can() {
     needs!(loop_devices, program "mkfs.xfs", program "mkfs.btrfs");
     for disk in [LoopFs::xfs(true), LoopFs::btrfs()] {
