@@ -329,15 +329,19 @@ pub(crate) fn settings_value(settings: &Settings) -> Result<serde_json::Value> {
 
 /// The path of a live directory, absolute and without symlinks, and what its root looks like.
 fn live_directory(path: &Path, marks: Marks) -> Result<(PathBuf, Attrs)> {
-    use std::os::fd::{AsFd as _, AsRawFd as _};
     let attempt = || format!("use the directory {path:?} as an image");
     let dir = mica_sys::Dir::open(path).map_err(|error| Error::from(error).while_(attempt()))?;
-    let absolute = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()))
-        .map_err(|error| Error::because(Kind::System, attempt(), error))?;
+    let absolute = path_of(&dir).map_err(|error| Error::because(Kind::System, attempt(), error))?;
     if absolute.to_str().is_none() {
         return Err(Error::new(Kind::Usage, format!("{}: its path is not UTF-8", attempt())));
     }
     Ok((absolute, own_attrs(dir, marks)?))
+}
+
+/// Where a directory is, absolute and without symlinks.
+pub(crate) fn path_of(dir: &mica_sys::Dir) -> std::io::Result<PathBuf> {
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+    std::fs::read_link(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()))
 }
 
 /// The attributes of a live directory, as a layer would state them.

@@ -21,6 +21,7 @@ mod apply;
 mod changes;
 mod frame;
 mod machine;
+mod own;
 mod view;
 
 pub use apply::{Applied, ApplyPlan};
@@ -95,7 +96,9 @@ impl Engine {
         let frames = if self.standing.is_root() {
             Frames::default()
         } else {
-            frame::split(&mut seen, &machine::mounted()?, &frame::entries)
+            let frames = frame::split(&mut seen, &machine::mounted()?, &frame::entries);
+            own::split(&mut seen, &own::places(asked), &own::Whose::of);
+            frames
         };
         let settings = Settings {
             base: Base::Machine { views: seen.views.clone() },

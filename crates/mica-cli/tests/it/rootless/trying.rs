@@ -99,6 +99,33 @@ fn it_starts_where_the_user_stands() {
 }
 
 #[test]
+fn what_is_the_users_below_directories_of_others_is_changed() {
+    needs!(ordinary_user, userxattr);
+    as_both(|mica| {
+        let machine = Machine::new(&mica);
+        let own = machine.others.join("in/own");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("file"), "mine\n").unwrap();
+        [own.clone(), own.join("file")].iter().for_each(|path| mica.user().give(path));
+        let program = bring(&mica);
+        let script = "cd \"$0\" && exec \"$@\"";
+        let change = "echo new >file; mkdir made; touch ../theirs 2>&1 | grep -c denied";
+        let mut command = mica.user().command("sh");
+        command.args(["-c", script]).arg(&own).arg(&program).args(["try", "--keep", "later", "--", "sh", "-c", change]);
+        command.env("MICA_ROOT", mica.root()).env("MICA_RUN_ROOT", mica.run_root());
+        let said = Said::of(command.output().unwrap());
+        assert_eq!(below(&said.out, &own), ["C file", "A made"], "{said:#?}");
+        assert!(said.out.starts_with("1\n"), "{said:#?}");
+        assert_eq!(fs::read_to_string(own.join("file")).unwrap(), "mine\n");
+        mica.run(["apply", "--yes", "later"]);
+        assert_eq!(fs::read_to_string(own.join("file")).unwrap(), "new\n");
+        assert!(own.join("made").is_dir());
+        mica.run(["rm", "later"]);
+        mica.assert_whole();
+    });
+}
+
+#[test]
 fn kept_changes_are_shown_and_applied() {
     needs!(ordinary_user, userxattr);
     as_both(|mica| {
