@@ -187,12 +187,29 @@ fn create_any(store: &Store, place: &Path, image: &Image) -> Result<(), StoreErr
     }
 }
 
-/// Makes containers of an image that comes and goes; each that was made must have its layers at once and for ever.
+/// How many collections there were in this place: a byte each.
+fn collections(place: &Path) -> u64 {
+    std::fs::metadata(place.join("collections")).map_or(0, |metadata| metadata.len())
+}
+
+/// Waits until a collection has begun and ended.
+fn wait_for_collection(place: &Path) {
+    let until = Instant::now() + Duration::from_secs(120);
+    // The next to end may have begun before.
+    let wanted = collections(place) + 2;
+    while collections(place) < wanted {
+        assert!(Instant::now() < until, "nobody collects");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Makes containers of an image that comes and goes; each that was made must have its layers at once and for ever: every
+/// fourth is looked at again after a removal of the image and a collection, the others go at once.
 fn create_and_remove(store: &Store, place: &Path) -> Result<(), StoreError> {
     let image = Image::small();
     wait_for_go(place);
     let mut made = 0;
-    while !stopped(place) {
+    while made < 40 {
         let Ok(mut new) = common::container_of(store, &image, &format!("box-{}-{made}", std::process::id()), 'a')
         else {
             continue;
@@ -202,7 +219,9 @@ fn create_and_remove(store: &Store, place: &Path) -> Result<(), StoreError> {
         match store.create_container(&lease, new) {
             Ok(container) => {
                 lease.finish();
-                std::thread::sleep(Duration::from_millis(2));
+                if made % 4 == 3 {
+                    wait_for_collection(place);
+                }
                 for layer in image.diff_ids() {
                     store.require_layer(&layer)?;
                 }
@@ -213,24 +232,20 @@ fn create_and_remove(store: &Store, place: &Path) -> Result<(), StoreError> {
             Err(error) => return Err(error),
         }
     }
-    println!("MADE {made}");
     Ok(())
 }
 
+/// Removes an image, collects, and loads it again, until it is stopped.
 fn rmi_and_load(store: &Store, place: &Path) -> Result<(), StoreError> {
     let image = Image::small();
     wait_for_go(place);
-    let mut removed = 0;
     while !stopped(place) {
-        match common::remove(store, &image, OnUse::Remove) {
-            Ok(()) => removed += 1,
-            Err(StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        common::remove(store, &image, OnUse::Remove)?;
         store.gc()?;
+        let mut log = std::fs::OpenOptions::new().append(true).create(true).open(place.join("collections")).unwrap();
+        std::io::Write::write_all(&mut log, b".").unwrap();
         store.reap(Duration::from_secs(1))?;
         common::try_load(store, &image, Some(NAME))?;
     }
-    println!("REMOVED {removed}");
     Ok(())
 }
