@@ -183,7 +183,12 @@ impl From<UnionError> for Error {
     fn from(error: UnionError) -> Self {
         let kind = kind_of_cause(&error).unwrap_or(Kind::System);
         let hint = error.hint();
-        wrap(kind, error, hint)
+        let wrapped = wrap(kind, error, hint);
+        match (kind, hint) {
+            // How to make room, and what a full disk means to the driver.
+            (Kind::NoSpace, Some(hint)) => wrapped.hinted(format!("{FULL}; {hint}")),
+            _ => wrapped,
+        }
     }
 }
 

@@ -181,10 +181,10 @@ impl UnionError {
             Self::TooManyLowers { .. } => Some("merge layers into fewer, or show the image with another driver"),
             Self::Mount { cause, .. } | Self::Kernel { cause, .. } => cause.map(Cause::hint),
             Self::Copy { source, .. } if source.is_no_space() => Some(
-                "this driver copies the whole image where the file system cannot share blocks; free some space, or use another driver",
+                "this driver copies the whole image where the file system cannot share blocks, another one does not",
             ),
             Self::Settle { source, .. } | Self::Work { source, .. } if source.is_no_space() => {
-                Some("nothing is lost: free some space and try again")
+                Some("nothing that was written is lost, and the next try begins where this one did")
             }
             Self::Copy { source, .. } if source.is_denied() || source.errno() == Errno::OPNOTSUPP => {
                 Some("this file system or user namespace does not keep such an owner or attribute")

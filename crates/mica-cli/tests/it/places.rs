@@ -204,7 +204,7 @@ fn a_copy_into_a_full_disk_leaves_nothing() {
     disk.fill(MIB);
     let error = mica.refuses(["run", "--rm", "--driver", "flat", "box", "true"]);
     assert!(error.contains("flat: cannot copy /bin/busybox") && error.contains("No space left"), "{error}");
-    assert!(error.contains("\nhint: make room"), "{error}");
+    assert!(error.contains("\nhint: make room") && error.contains("; this driver copies the whole image"), "{error}");
     let now = mica.contents();
     let differs: Vec<_> = before.keys().chain(now.keys()).filter(|path| before.get(*path) != now.get(*path)).collect();
     assert!(differs.is_empty(), "the store is as it was: {differs:?}");
@@ -223,7 +223,7 @@ fn a_disk_that_a_container_filled_loses_nothing_that_it_wrote() {
     disk.fill(14 * MIB);
     let error = mica.refuses(["start", "-a", "c"]);
     assert!(error.contains("gather what container c wrote: flat: cannot bring /big into the upper"), "{error}");
-    assert!(error.contains("\nhint: make room"), "{error}");
+    assert!(error.contains("\nhint: make room") && error.contains("; nothing that was written is lost"), "{error}");
     assert!(mica.run(["ps", "-a", "--format", "{{.Status}}"]).line().starts_with("Exited (0)"));
     fs::remove_file(disk.path().join("filler")).unwrap();
     assert_eq!(mica.run(["diff", "c"]).out, "A /big\n");
