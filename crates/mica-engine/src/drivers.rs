@@ -62,8 +62,14 @@ impl Engine {
     /// # Errors
     /// When the store cannot be looked at. A driver that does not work is no error.
     pub fn probe_drivers(&self) -> Result<Vec<Probed>> {
-        let found: Vec<Finding> = DRIVERS.into_iter().map(|name| self.probe(name)).collect();
-        self.remember(&found)?;
+        let found = DRIVERS.map(|name| self.probe(name));
+        let sure = found.iter().all(Result::is_ok);
+        let told = DRIVERS.into_iter().zip(found);
+        let found: Vec<Finding> =
+            told.map(|(name, found)| found.unwrap_or_else(|error| refused(name, &error))).collect();
+        if sure {
+            self.remember(&found)?;
+        }
         let chosen = chosen(&found).map(|finding| finding.name.clone());
         let told = DRIVERS.into_iter().zip(&found).map(|(name, finding)| Probed {
             name,
@@ -80,11 +86,11 @@ impl Engine {
         }
         let mut found = self.remembered()?.unwrap_or_default();
         let known = found.clone();
-        self.look(&mut found, asked);
+        self.look(&mut found, asked)?;
         if pick(&found, asked).is_none() && !known.is_empty() {
             // A module may have been loaded since; before it is refused, it is looked at again.
             found.clear();
-            self.look(&mut found, asked);
+            self.look(&mut found, asked)?;
         }
         if found != known {
             self.remember(&found)?;
@@ -170,11 +176,14 @@ impl Engine {
         }
     }
 
-    fn probe(&self, name: &str) -> Finding {
-        match self.try_driver(name) {
-            Ok(Support::Yes) => Finding { name: name.to_owned(), why: None, hint: None },
-            Ok(Support::No { why }) => refused(name, &Error::from(why)),
-            Err(error) => refused(name, &error),
+    /// An error says nothing about the driver: a disk that is full today must not give containers a worse driver for good.
+    fn probe(&self, name: &str) -> Result<Finding> {
+        match self.try_driver(name)? {
+            Support::Yes => Ok(Finding { name: name.to_owned(), why: None, hint: None }),
+            Support::No { why } if why.is_passing() => {
+                Err(Error::from(why).while_(format_args!("find out whether driver {name} works here")))
+            }
+            Support::No { why } => Ok(refused(name, &Error::from(why))),
         }
     }
 
@@ -186,15 +195,16 @@ impl Engine {
     }
 
     /// Adds what is not known of the driver that is asked for; without one, of all up to the first that works.
-    fn look(&self, found: &mut Vec<Finding>, asked: Option<&str>) {
+    fn look(&self, found: &mut Vec<Finding>, asked: Option<&str>) -> Result<()> {
         for name in DRIVERS.into_iter().filter(|name| asked.is_none_or(|asked| asked == *name)) {
             if !found.iter().any(|finding| finding.name == name) {
-                found.push(self.probe(name));
+                found.push(self.probe(name)?);
             }
             if pick(found, Some(name)).is_some() {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 
     fn record_name(&self) -> Result<Vec<u8>> {

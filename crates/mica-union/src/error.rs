@@ -174,6 +174,33 @@ pub enum UnionError {
 }
 
 impl UnionError {
+    /// Whether it speaks of this moment and not of the place: there was no room, no memory, or too much open. What is found
+    /// out so says nothing about the driver.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        let refused = match self {
+            Self::Open { source, .. }
+            | Self::Copy { source, .. }
+            | Self::Settle { source, .. }
+            | Self::Work { source, .. }
+            | Self::Use(source)
+            | Self::Scratch { source, .. } => source,
+            Self::Mount { source, .. } | Self::Kernel { source, .. } => source.error(),
+            _ => return false,
+        };
+        let passing = [
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::NOMEM,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::AGAIN,
+            Errno::INTR,
+            Errno::BUSY,
+        ];
+        passing.contains(&refused.errno())
+    }
+
     /// What would help, as one sentence for users; `None` where the error says it all.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

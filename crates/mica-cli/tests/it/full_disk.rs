@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mica_testkit::{LoopFs, busybox_rootfs, needs};
 
-use crate::common::Mica;
+use crate::common::{Mica, Said};
 
 const MIB: u64 = 1 << 20;
 
@@ -139,5 +139,34 @@ fn a_run_on_a_full_disk() {
     assert_eq!(mica.contents(), before, "a container that could not run left something");
     small.free();
     mica.run(["run", "--rm", "tiny", "true"]);
+    mica.assert_whole();
+}
+
+#[test]
+fn a_moment_without_room_gives_no_container_another_driver() {
+    needs!(root, overlay, program "busybox");
+    let mica = Mica::new();
+    mica.busybox("tiny");
+    let (mut made, mut refused) = (0, 0);
+    for change in 1..=60 {
+        let found = mica.run_root().join("drivers");
+        if found.exists() {
+            fs::remove_dir_all(found).unwrap();
+        }
+        let mut command = mica.command(["create", "tiny", "true"]);
+        let said = Said::of(command.env("MICA_FAULT", format!("fail@{change}:ENOSPC")).output().unwrap());
+        if said.status == 0 {
+            assert_eq!(
+                mica.run(["inspect", "--format", "{{.Driver}}", &said.line()]).line(),
+                "overlay",
+                "change {change}"
+            );
+            made += 1;
+        } else {
+            assert_eq!(said.status, 125, "change {change}: {said:#?}");
+            refused += 1;
+        }
+    }
+    assert!(made > 0 && refused > 10, "{made} made, {refused} refused");
     mica.assert_whole();
 }
