@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mica_sys::Dir;
 use mica_testkit::{Scratch, Snapshot, needs};
 
 use super::{as_both, bring};
@@ -142,6 +143,36 @@ fn kept_changes_are_shown_and_applied() {
         assert_eq!(fs::metadata(place.join("made")).unwrap().uid(), mica.user().uid());
         assert_eq!(fs::metadata(place.join("deep/file")).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_to_string(place.join("kept")).unwrap(), "kept\n");
+        mica.run(["rm", "later"]);
+        mica.assert_whole();
+    });
+}
+
+/// The marks of an ordinary user's view are others than root's; read as root's they would say nothing, and come onto the machine.
+#[test]
+fn a_directory_that_was_made_again_hides_what_was_in_it() {
+    needs!(ordinary_user, userxattr);
+    as_both(|mica| {
+        let machine = Machine::new(&mica);
+        let place = &machine.project;
+        let script = "rm -r deep; mkdir deep; echo now >deep/now; echo more >>kept";
+        for name in ["forgotten", "later"] {
+            let said = try_out(&mica, &["--keep", name], machine.script(script));
+            assert_eq!(said.status, 0, "{said:#?}");
+            let expected = ["C deep", "D deep/file", "A deep/now", "C kept"];
+            assert_eq!(below(&said.out, place), expected, "{said:#?}");
+            assert_eq!(below(&mica.run(["diff", name]).out, place), expected);
+        }
+        let before = Snapshot::of(place);
+        mica.run(["rm", "forgotten"]);
+        before.assert_unchanged(place, "a try that was forgotten");
+        mica.run(["apply", "--yes", "later"]);
+        assert!(!place.join("deep/file").exists());
+        assert_eq!(fs::read_to_string(place.join("deep/now")).unwrap(), "now\n");
+        for (parent, name) in [("..", "project"), (".", "deep"), ("deep", "now"), (".", "kept")] {
+            let attributes = Dir::open(&place.join(parent)).unwrap().list_xattrs(name.as_bytes()).unwrap();
+            assert!(!attributes.iter().any(|found| found.starts_with(b"user.overlay.")), "{name}: {attributes:?}");
+        }
         mica.run(["rm", "later"]);
         mica.assert_whole();
     });
