@@ -285,17 +285,15 @@ where
     }
 
     fn group_of(&self, lower: &RelPath) -> Result<Group, U::Error> {
-        let all = self.lowers.links(lower)?;
         let mut group = Group::default();
-        for one in &all {
-            let Some((at, rest)) = self.nearest(one)? else { continue };
+        for one in self.lowers.links(lower)? {
+            let Some((at, rest)) = self.nearest(&one)? else { continue };
             let first = rest.names().next().map_or_else(|| at.clone(), |name| at.join(&name));
             match self.upper.standing(&first)? {
                 None => group.lower.push(at.join_path(&rest)),
-                Some(Standing::Leaf(StandingLeaf { joining: Some(from), .. }))
-                    if rest.depth() == 1 && all.contains(&from) =>
-                {
-                    group.up = Some(first);
+                // Before a joining file gets other names than those of the lower one, its joining is finished.
+                Some(Standing::Leaf(StandingLeaf { joining: Some(_), .. })) if rest.depth() == 1 => {
+                    group.up = Some(first)
                 }
                 Some(_) => {}
             }

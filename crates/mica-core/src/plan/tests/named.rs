@@ -8,8 +8,8 @@ use super::reader::{What, read, read_at};
 use super::world::{Seen, check};
 use crate::map_layer::MapLayer;
 use crate::plan::{
-    At, Below, Data, Dress, Errno, Features, Here, How, Leaving, Lowers, Mark, Merge, Op, Parent, Place, Refusal,
-    Relation, Rename, Shows, StandingKind, Step, UpperLeaf, plan,
+    At, Below, Content, Data, Dress, Errno, Features, Here, How, LeafKind, Leaving, LowerLeaf, Lowers, Mark, Merge,
+    Names, Op, Parent, Place, Refusal, Relation, Rename, Shows, StandingKind, Step, UpperLeaf, plan,
 };
 use crate::{Attrs, Kind, LayerEntry, Node, RelPath, Stack};
 
@@ -66,6 +66,33 @@ fn what_is_only_in_the_upper_costs_one_or_two_steps() {
         assert_eq!(plan(Op::Rename(rename), Features::Full).unwrap()[..], [Step::Move(Leaving::Nothing)]);
         assert_eq!(plan(Op::Link { old, new }, Features::Full).unwrap()[..], [Step::Link]);
     }
+}
+
+#[test]
+fn nothing_is_copied_or_made_that_is_thrown_away() {
+    let metacopy = Here::Leaf(UpperLeaf { regular: true, data: Data::Below { redirect: true }, joining: false });
+    let old = Place { parent: Parent::Alone, here: metacopy, below: Below::Nothing };
+    let cut = plan(Op::Truncate { old, to_nothing: true }, Features::Full).unwrap();
+    assert_eq!(cut[..], [Step::Change(At::Old), Step::Unmark(At::Old, Mark::Metacopy)]);
+    let one = Here::LowerLeaf(LowerLeaf { kind: LeafKind::Regular { large: true }, names: Names::One });
+    let old = Place { parent: Parent::Merged, here: one, below: Below::Leaf };
+    let cut = plan(Op::Truncate { old, to_nothing: false }, Features::Full).unwrap();
+    let dress = Dress::File { like: At::Old, content: Content::Cut, joining: false };
+    assert_eq!(cut[..], [Step::Dress(dress), Step::Place(At::Old)]);
+    // The whiteout that is needed where the file was stands where it goes.
+    let leaf = Here::Leaf(UpperLeaf { regular: true, data: Data::Whole, joining: false });
+    let old = Place { parent: Parent::Merged, here: leaf, below: Below::Leaf };
+    let new = Place { here: Here::Whiteout, ..old };
+    let rename = Rename {
+        old,
+        new,
+        how: How::Replace,
+        relation: Relation::Apart,
+        same_parent: true,
+        same_file: false,
+        new_is_empty: false,
+    };
+    assert_eq!(plan(Op::Rename(rename), Features::Full).unwrap()[..], [Step::Exchange]);
 }
 
 #[test]
@@ -136,6 +163,9 @@ fn links_are_found_where_their_directories_have_gone() {
     );
     assert_eq!(mark_of(&disk, "y").as_deref(), Some("/d/e"), "the lower path, wherever it has been");
     let mut seen = Seen::default();
+    for first in ["y/a", "f/d2/b", "f/c"] {
+        check(&disk, &Act::Attributes(first.to_owned()), Features::Full, &mut seen);
+    }
     for act in [Act::Write("y/a".to_owned()), Act::Attributes("f/d2/b".to_owned()), rename("f/c", "d/c")] {
         check(&disk, &act, Features::Full, &mut seen);
         done(&mut disk, [act]);
@@ -230,13 +260,14 @@ fn sealed_layers_are_lowers_with_their_links() {
         ("d", node(Kind::Directory { opaque: false, implicit: false }, None)),
         ("d/a", node(regular(3), Some(1))),
         ("b", node(regular(3), Some(1))),
-        ("c", node(regular(3), Some(2))),
+        ("c", node(regular(3), None)),
         ("gone", node(regular(3), Some(1))),
     ]);
     let top = layer(&[
         ("gone", LayerEntry::Whiteout),
         ("later", node(Kind::LinkToParent { target: rel("b") }, None)),
         ("mine", node(regular(9), Some(1))),
+        ("other", node(Kind::LinkToParent { target: rel("c") }, None)),
         ("pipe", node(Kind::Fifo, None)),
     ]);
     let stack = Stack::new(vec![top, base]);
@@ -247,7 +278,7 @@ fn sealed_layers_are_lowers_with_their_links() {
     };
     assert_eq!(links("b"), ["/b", "/d/a", "/later"]);
     assert_eq!(links("later"), ["/b", "/d/a", "/later"]);
-    assert_eq!(links("c"), ["/c"]);
+    assert_eq!(links("c"), ["/c", "/other"]);
     assert_eq!(links("mine"), ["/mine"]);
     assert_eq!(links("gone"), [""; 0]);
     let shows = |path: &str| Lowers::shows(&stack, &rel(path)).unwrap();

@@ -295,6 +295,10 @@ pub(super) fn check(disk: &Disk, act: &Act, features: Features, seen: &mut Seen)
     assert_eq!(read(&disk), new, "{}", context());
     assert!(!was_tidy || disk.idle_whiteout().is_none(), "{}", context());
     assert_eq!(disk.lower_inodes(), lowers, "{}", context());
+    if matches!(act, Act::Write(_) | Act::Truncate(..) | Act::Allocate(_)) && !steps.is_empty() {
+        let file = &disk.inodes[disk.at(disk.upper(), act.paths().0.unwrap()).unwrap()];
+        assert!(!file.metacopy && file.redirect.is_none(), "the content is still below: {}", context());
+    }
     if let (Some(old), None) = act.paths()
         && !steps.is_empty()
         && is_joining(&disk, old)
