@@ -155,7 +155,7 @@ fn a_directory_that_was_made_again_hides_what_was_in_it() {
     as_both(|mica| {
         let machine = Machine::new(&mica);
         let place = &machine.project;
-        let script = "rm -r deep; mkdir deep; echo now >deep/now; echo more >>kept";
+        let script = "rm -r deep && mkdir deep && echo now >deep/now && echo more >>kept";
         for name in ["forgotten", "later"] {
             let said = try_out(&mica, &["--keep", name], machine.script(script));
             assert_eq!(said.status, 0, "{said:#?}");
