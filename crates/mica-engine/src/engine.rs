@@ -1,10 +1,10 @@
 //! A store and the ways to show its stacks, opened for one command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mica_store::{Owners, Ownership, Store, StoreError, StoreOptions};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::Limits;
 use crate::standing::Standing;
 
@@ -29,8 +29,9 @@ impl Engine {
     /// Opens the store, making it where there is none, with the marks and owners of where this process stands.
     ///
     /// # Errors
-    /// A store of another user, or made with other marks, owners or rows; whatever else keeps it from being opened.
+    /// A store of another user, or made with other marks, owners or rows; a path that is not UTF-8; whatever else keeps it from being opened.
     pub fn open(options: &EngineOptions, standing: &Standing) -> Result<Self> {
+        [&options.root, &options.run_root].into_iter().try_for_each(|path| in_words(path))?;
         let rows = |rows: &[mica_sys::process::IdRow]| rows.iter().copied().map(Into::into).collect();
         let store = Store::open(&StoreOptions {
             marks: standing.marks(),
@@ -70,6 +71,19 @@ impl Engine {
     #[must_use]
     pub fn options(&self) -> EngineOptions {
         EngineOptions { root: self.store.path().to_owned(), run_root: self.store.run_root().to_owned() }
+    }
+}
+
+/// Refuses a path that is not UTF-8: the spec of a container, which is JSON, names places below it.
+fn in_words(path: &Path) -> Result<()> {
+    let whole =
+        std::path::absolute(path).map_err(|error| Error::because(Kind::System, format!("find {path:?}"), error))?;
+    match whole.to_str() {
+        Some(_) => Ok(()),
+        None => {
+            Err(Error::new(Kind::Usage, format!("{whole:?} is not UTF-8, and no container could be started there"))
+                .hinted("name another directory with --root and --run-root"))
+        }
     }
 }
 

@@ -281,6 +281,18 @@ fn a_run_root_that_cannot_be_made_is_named() {
 }
 
 #[test]
+fn roots_that_are_not_text_are_refused_before_anything_is_made() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mica = Mica::new();
+    let odd = mica.path("").join(std::ffi::OsStr::from_bytes(b"\xff"));
+    for variable in ["MICA_ROOT", "MICA_RUN_ROOT"] {
+        let said = Said::of(mica.command(["images"]).env(variable, &odd).output().unwrap());
+        refused(&said, &["\\xFF\" is not UTF-8"], "name another directory with --root");
+    }
+    assert!(!odd.exists() && !mica.root().exists());
+}
+
+#[test]
 fn a_store_of_root_is_not_a_users_nor_a_users_roots() {
     needs!(ordinary_user);
     let mica = Mica::of(OrdinaryUser::with_range());

@@ -58,6 +58,10 @@ fn explain_with(error: EnterError, setting: impl Fn(&str) -> Option<String>, no_
         (Some(Errno::INVAL), None) => {
             (Kind::Unsupported, "this kernel has no user namespaces; run mica as root".to_owned())
         }
+        (Some(Errno::AGAIN | Errno::NOMEM), _) => {
+            let hint = "too much runs already: `ulimit -u` says how many processes this user may have";
+            (Kind::System, hint.to_owned())
+        }
         (Some(_), _) => {
             let hint = "what this runs in forbids user namespaces: a container's seccomp filter, a chroot, or a security \
                         module; allow them there, or run mica as root";
@@ -122,6 +126,7 @@ mod tests {
         for (error, no_new_privs, kind, words) in [
             (not_made(Errno::NOSPC), false, Kind::Denied, "as many user namespaces as"),
             (not_made(Errno::PERM), false, Kind::Denied, "seccomp"),
+            (EnterError::Sys(SysError::new("fork", "", Errno::AGAIN)), false, Kind::System, "ulimit -u"),
             (not_made(Errno::INVAL), false, Kind::Unsupported, "no user namespaces"),
             (refused(), false, Kind::Denied, "set-uid root"),
             (refused(), true, Kind::Denied, "no_new_privs"),
