@@ -1600,7 +1600,7 @@ _mica() {
             return 0
             ;;
         mica__subcmd__system__subcmd__prune)
-            opts="-a -f -h --all --force --root --run-root --help"
+            opts="-a -f -q -h --all --force --quiet --root --run-root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -361,6 +361,7 @@ complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcom
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also images that have a name and no container'
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
+complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -s q -l quiet -d 'No progress, and not what was removed'
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from prune" -s h -l help -d 'Print help'
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from check" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand system; and __fish_seen_subcommand_from check" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F

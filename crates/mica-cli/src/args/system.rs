@@ -19,6 +19,9 @@ pub(crate) struct PruneArgs {
     /// Do not ask.
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// No progress, and not what was removed.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 /// Prove that the store is whole: every blob against its digest, every layer against its DiffID.

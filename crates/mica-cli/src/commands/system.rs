@@ -71,9 +71,12 @@ pub(super) fn prune(engine: &Engine, args: &PruneArgs) -> Result<ExitCode> {
             return Err(Error::new(Kind::Cancelled, "nothing was removed").into());
         }
     }
-    let progress = progress::on_stderr(false);
+    let progress = progress::on_stderr(args.quiet);
     let pruned = engine.prune(&plan, &*progress)?;
     drop(progress);
+    if args.quiet {
+        return Ok(ExitCode::SUCCESS);
+    }
     pruned.containers.iter().try_for_each(|name| line(&format!("Deleted container: {name}")))?;
     pruned.images.iter().try_for_each(|id| line(&format!("Deleted image: {id}")))?;
     line(&format!("Reclaimed: {} in {} layers and {} blobs", size::human(pruned.bytes), pruned.layers, pruned.blobs))?;

@@ -191,6 +191,11 @@ fn what_is_asked_to_be_quiet_says_only_what_it_made() {
     assert_eq!(said.out, format!("{id}\n"));
     assert_eq!(mica.run(["commit", "-q", "box"]).err, "");
     assert_eq!(mica.run(["system", "check", "-q"]).out, "");
+    let imported = mica.run([OsStr::new("import"), OsStr::new("-q"), mica.path("busybox").as_os_str()]);
+    assert_eq!((imported.out.lines().count(), imported.err.as_str()), (1, ""));
+    let said = mica.run(["system", "prune", "-f", "-q"]);
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
+    assert!(!mica.run(["images"]).out.contains("<none>"), "it was removed");
     // An archive goes to standard output and its progress does not.
     let said = mica.command(["save", "tiny"]).output().unwrap();
     assert!(said.status.success() && said.stdout == std::fs::read(&archive).unwrap());
