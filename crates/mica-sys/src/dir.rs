@@ -290,6 +290,18 @@ impl Dir {
             .map_err(|errno| SysError::new("openat", b"O_TMPFILE", errno))
     }
 
+    /// Gives a file that [`create_unnamed`](Self::create_unnamed) made the name `name`.
+    ///
+    /// # Errors
+    /// `EEXIST` when the name is taken; `ENOENT` where there is no `/proc`.
+    pub fn name_file(&self, file: &File, name: &[u8]) -> Result<()> {
+        component("linkat", name)?;
+        door("linkat", name)?;
+        let itself = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        rustix::fs::linkat(rustix::fs::CWD, itself, &self.fd, name, AtFlags::SYMLINK_FOLLOW)
+            .map_err(|errno| SysError::new("linkat", name, errno))
+    }
+
     /// Makes the directory `name`.
     ///
     /// # Errors

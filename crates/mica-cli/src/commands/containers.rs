@@ -1,10 +1,9 @@
 //! Containers that are looked at, committed, mounted and removed.
 
-use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use mica_core::Change;
 use mica_engine::{Commit, ContainerSummary, Engine, Error, Kind, Life, Network, Reference};
@@ -126,49 +125,22 @@ pub(super) fn commit(engine: &Engine, args: CommitArgs) -> Result<ExitCode> {
 /// Where a tar goes: a file that is complete when it has its name, or standard output unless that is a terminal.
 pub(super) fn write_out(
     path: Option<&std::path::Path>,
-    write: impl FnOnce(&mut dyn io::Write) -> Result<()>,
+    write: impl FnOnce(&mut dyn io::Write) -> mica_engine::Result<()>,
 ) -> Result<()> {
-    let Some(path) = path else {
-        let mut stdout = io::stdout().lock();
-        if stdout.is_terminal() {
-            return Err(Error::new(Kind::Usage, "an archive is not written to a terminal")
-                .hinted("name a file with -o, or use a pipe")
-                .into());
-        }
-        let mut out = io::BufWriter::with_capacity(256 << 10, &mut stdout);
-        write(&mut out)?;
-        out.flush().context("write to standard output")?;
-        return Ok(());
-    };
-    let attempt = || format!("write {path:?}");
-    // A device or a pipe cannot be replaced.
-    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        let file = File::options().write(true).open(path).with_context(attempt)?;
-        let mut out = io::BufWriter::with_capacity(256 << 10, file);
-        write(&mut out)?;
-        return out.flush().with_context(attempt);
+    if let Some(path) = path {
+        return Ok(mica_engine::write_file(path, write)?);
     }
-    let mut name =
-        path.file_name().ok_or_else(|| Error::new(Kind::Usage, format!("{path:?} names no file")))?.to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let written = File::create(&part).with_context(attempt).and_then(|file| {
-        let mut out = io::BufWriter::with_capacity(256 << 10, file);
-        write(&mut out)?;
-        out.flush().with_context(attempt)?;
-        std::fs::rename(&part, path).with_context(attempt)
-    });
-    if written.is_err() {
-        // ignored: the error that is returned is the one that matters.
-        match std::fs::remove_file(&part) {
-            Ok(()) | Err(_) => {}
-        }
+    let mut stdout = io::stdout().lock();
+    if stdout.is_terminal() {
+        return Err(Error::new(Kind::Usage, "an archive is not written to a terminal")
+            .hinted("name a file with -o, or use a pipe")
+            .into());
     }
-    written
+    Ok(mica_engine::write_stream(&mut stdout, "standard output", write)?)
 }
 
 pub(super) fn export(engine: &Engine, args: &ExportArgs) -> Result<ExitCode> {
-    write_out(args.output.as_deref(), |out| Ok(engine.export(&args.container, out)?))?;
+    write_out(args.output.as_deref(), |out| engine.export(&args.container, out))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -104,7 +104,7 @@ pub(super) fn save(engine: &Engine, args: SaveArgs) -> Result<ExitCode> {
                 .into());
         }
         (Some(form), path) => {
-            write_out(path, |out| Ok(engine.save(&save, SaveTo::Archive(form, out), &*progress)?))?;
+            write_out(path, |out| engine.save(&save, SaveTo::Archive(form, out), &*progress))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -242,3 +242,41 @@ fn a_load_that_is_killed_at_any_time_is_begun_again() {
     mica.run(["system", "prune", "-f"]);
     mica.assert_whole();
 }
+
+#[test]
+fn an_archive_that_is_killed_leaves_no_file_or_a_whole_one() {
+    needs!(root, overlay);
+    let mica = furnished();
+    let place = mica.path("out");
+    fs::create_dir(&place).unwrap();
+    let file = place.join("x.tar");
+    let out = file.to_str().unwrap();
+    for args in [&["save", "-q", "-o", out, "two"][..], &["save", "-q", "--format", "oci-archive", "-o", out, "two"]] {
+        mica.run(args);
+        let whole = fs::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        let mut without = 0;
+        for nth in 1..ENOUGH {
+            let said = with_fault(&mica, &format!("kill@{nth}"), args);
+            let left: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path()).collect();
+            match left.as_slice() {
+                [] => without += 1,
+                [one] if *one == file => assert!(fs::read(one).unwrap() == whole, "half an archive at {nth}"),
+                _ => panic!("{left:?} at {nth}"),
+            }
+            if said.status == 0 {
+                break;
+            }
+            assert_eq!(said.status, 128 + 9, "{said:#?}");
+            left.iter().for_each(|path| fs::remove_file(path).unwrap());
+        }
+        assert!(without > 3, "{without} kills came before the file was there");
+        // What had the name stays until there is another.
+        fs::write(&file, "old").unwrap();
+        assert_eq!(with_fault(&mica, &format!("kill@{without}"), args).status, 128 + 9);
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+        mica.run(args);
+        assert!(fs::read(&file).unwrap() == whole && fs::read_dir(&place).unwrap().count() == 1);
+        fs::remove_file(&file).unwrap();
+    }
+}

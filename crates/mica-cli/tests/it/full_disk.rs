@@ -170,3 +170,46 @@ fn a_moment_without_room_gives_no_container_another_driver() {
     assert!(made > 0 && refused > 10, "{made} made, {refused} refused");
     mica.assert_whole();
 }
+
+#[test]
+fn an_archive_to_a_full_disk() {
+    needs!(loop_devices, overlay);
+    let mica = Mica::new();
+    let root = mica.path("rootfs");
+    heavy(&root, 2 * MIB);
+    mica.run(["import", "-q", root.to_str().unwrap(), "heavy"]);
+    mica.run(["create", "--name", "box", "heavy", "true"]);
+    let disk = LoopFs::ext4(48 * MIB);
+    let file = disk.path().join("out.tar");
+    let out = file.to_str().unwrap();
+    // The kernel makes a directory in `work` as the tree is first mounted.
+    mica.run(["export", "-o", "/dev/null", "box"]);
+    let before = mica.contents();
+    for args in [
+        &["save", "-q", "-o", out, "heavy"][..],
+        &["save", "-q", "--format", "oci-archive", "-o", out, "heavy"],
+        &["export", "-o", out, "box"],
+    ] {
+        for left in [0, MIB] {
+            disk.fill(left);
+            let error = mica.refuses(args);
+            // Not the store's disk is full.
+            assert!(error.contains("No space left") && !error.contains("system prune"), "{args:?}: {error}");
+            assert!(error.contains(&format!("\nhint: make room where {file:?} is")), "{args:?}: {error}");
+            assert!(!file.exists(), "{args:?} left half a file");
+            assert_eq!(fs::read_dir(disk.path()).unwrap().filter(|entry| is_part(entry)).count(), 0, "{args:?}");
+            fs::remove_file(disk.path().join("filler")).unwrap();
+        }
+        mica.run(args);
+        fs::remove_file(&file).unwrap();
+    }
+    assert!(mica.contents() == before, "the store changed");
+    let error = mica.command(["save", "-q", "heavy"]).stdout(fs::File::create("/dev/full").unwrap()).output().unwrap();
+    assert_eq!(error.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&error.stderr).contains("\nhint: make room where standard output is"), "{error:?}");
+    mica.run(["rm", "box"]);
+}
+
+fn is_part(entry: &std::io::Result<fs::DirEntry>) -> bool {
+    entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".part")
+}
