@@ -2,8 +2,8 @@
 
 use mica_layer::{CompressionError, EntryError, LayerError};
 use mica_runtime::RuntimeError;
-use mica_store::{ReadOnly, StoreError};
-use mica_sys::SysError;
+use mica_store::{ReadOnly, StoreError, What};
+use mica_sys::{Errno, SysError};
 use mica_transport::{ReferenceError, TransportError};
 use mica_union::UnionError;
 
@@ -60,6 +60,19 @@ fn raised_limit(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     None
 }
 
+/// How to go on where this process, or the machine, had too many files open.
+fn more_files(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let call = error.downcast_ref().map(SysError::errno);
+        if let Some(Errno::MFILE | Errno::NFILE) = call.or_else(|| Errno::from_io_error(error.downcast_ref()?)) {
+            return Some("allow more open files: `ulimit -n 1024`, or as many as `ulimit -Hn` says");
+        }
+        cause = error.source();
+    }
+    None
+}
+
 fn kind_of_call(error: &SysError) -> Option<Kind> {
     if error.is_no_space() {
         Some(Kind::NoSpace)
@@ -81,7 +94,8 @@ fn hinted(error: Error, hint: Option<impl Into<String>>) -> Error {
 impl From<SysError> for Error {
     fn from(error: SysError) -> Self {
         let kind = kind_of_call(&error).unwrap_or(Kind::System);
-        hinted(Self::new(kind, error.to_string()), None::<String>)
+        let hint = more_files(&error);
+        hinted(Self::new(kind, error.to_string()), hint)
     }
 }
 
@@ -124,12 +138,18 @@ impl From<StoreError> for Error {
                 Some("wait until it is done, or use --force")
             }
             StoreError::InUse { .. } => Some("remove the containers first, or use --force"),
+            // Without it nothing of the store can be read, so nothing can be mended either.
+            StoreError::Corrupt { what: What::Format, .. } => Some(
+                "put the record back from a copy of the store, or name another store with --root and load the images there",
+            ),
             StoreError::Corrupt { .. } => {
                 Some("`mica system check --repair` sets aside what is broken; then load it again")
             }
             StoreError::WrongDigest { .. } | StoreError::WrongSize { .. } | StoreError::WrongDiffId { .. } => {
                 Some("the archive is damaged: fetch or make it again")
             }
+            // The error that is the call's own is not among its causes.
+            StoreError::Sys(call) => more_files(call),
             _ => None,
         };
         wrap(kind, error, hint)
@@ -138,7 +158,7 @@ impl From<StoreError> for Error {
 
 /// The error's own message with its sources behind it.
 fn wrap(kind: Kind, error: impl std::error::Error + Send + Sync + 'static, hint: Option<impl Into<String>>) -> Error {
-    let hint = hint.map(Into::into).or_else(|| raised_limit(&error));
+    let hint = hint.map(Into::into).or_else(|| raised_limit(&error)).or_else(|| more_files(&error).map(str::to_owned));
     hinted(Error::caused(kind, error), hint)
 }
 

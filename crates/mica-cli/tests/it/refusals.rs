@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use mica_testkit::{Tree, needs, tree};
 
-use crate::common::Mica;
+use crate::common::{Mica, Said};
 
 /// The command is refused with `words` in the error and with a hint where one is due, and nothing in the store changes.
 #[track_caller]
@@ -296,4 +296,33 @@ fn whoever_is_not_root_is_told_so_by_every_command() {
         assert!(error.contains("root") && error.contains("\nhint: "), "{error}");
     }
     unchanged(&mica, &before, "commands of another user");
+}
+
+#[test]
+fn a_store_whose_format_cannot_be_read_is_not_sent_to_a_repair_that_cannot_read_it_either() {
+    let mica = Mica::new();
+    mica.run(["images"]);
+    for (damage, command) in [("", &["images"][..]), ("{}", &["system", "check", "--repair"]), ("null", &["ps"])] {
+        fs::write(mica.root().join("format.json"), damage).unwrap();
+        let error = mica.refuses(command);
+        assert!(error.contains("format record format.json is damaged"), "{error}");
+        assert!(error.contains("\nhint: put the record back") && !error.contains("--repair"), "{error}");
+    }
+}
+
+#[test]
+fn too_few_open_files_are_told_with_the_limit() {
+    let mica = Mica::new();
+    mica.run(["images"]);
+    let before = mica.contents();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 8 && exec \"$0\" images", env!("CARGO_BIN_EXE_mica")]);
+    let output = shell.env("MICA_ROOT", mica.root()).env("MICA_RUN_ROOT", mica.run_root()).output().unwrap();
+    let said = Said::of(output);
+    assert_eq!((said.status, said.err.matches("mica: ").count()), (125, 1), "{said:#?}");
+    assert!(
+        said.err.contains("Too many open files") && said.err.contains("\nhint: allow more open files"),
+        "{said:#?}"
+    );
+    assert!(mica.contents() == before);
 }
