@@ -152,7 +152,10 @@ impl From<StoreError> for Error {
             StoreError::Sys(call) => more_files(call),
             _ => None,
         };
-        wrap(kind, error, hint)
+        // What is written there has names of the store's own, which say nothing to a user.
+        let says_nothing = matches!(&error, StoreError::Sys(call) if call.is_no_space());
+        let error = wrap(kind, error, hint);
+        if says_nothing { error.while_("write to the store") } else { error }
     }
 }
 
@@ -223,5 +226,28 @@ impl From<RuntimeError> for Error {
         };
         let hint = error.hint();
         wrap(kind, error, hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_too_many_files_are_told_with_what_helps() {
+        for (errno, message, hint) in [
+            (
+                Errno::NOSPC,
+                "write to the store: mkdirat \"upper\": No space left",
+                "make room on the disk of the store",
+            ),
+            (Errno::MFILE, "mkdirat \"upper\": Too many open files", "ulimit -n"),
+        ] {
+            let error = Error::from(StoreError::Sys(SysError::new("mkdirat", "upper", errno)));
+            assert!(error.to_string().starts_with(message) && error.hint().unwrap().contains(hint), "{error:?}");
+        }
+        let error = Error::from(SysError::new("openat", "f", Errno::NFILE));
+        assert!(error.hint().unwrap().contains("ulimit -n"), "{error:?}");
+        assert_eq!(Error::from(StoreError::Sys(SysError::new("openat", "f", Errno::IO))).hint(), None);
     }
 }
