@@ -83,20 +83,27 @@ pub(super) fn prune(engine: &Engine, args: &PruneArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 pub(super) fn check(engine: &Engine, args: &CheckArgs) -> Result<ExitCode> {
     let progress = progress::on_stderr(args.quiet);
     let report = engine.check(args.repair, &*progress)?;
     drop(progress);
     report.findings.iter().try_for_each(|finding| line(finding))?;
     if report.leftovers > 0 && !args.quiet {
-        say(&format!("mica: {} things that nobody keeps are left; `mica system prune` removes them", report.leftovers));
+        let left = counted(report.leftovers, "thing is", "things are");
+        say(&format!("mica: {left} left that nobody keeps; `mica system prune` removes it"));
     }
     if report.standing > 0 {
         let hint = match args.repair {
             false => "`mica system check --repair` mends what can be",
             true => "what is left must be looked at by hand",
         };
-        return Err(Error::new(Kind::Corrupt, format!("{} things are not whole", report.standing)).hinted(hint).into());
+        return Err(Error::new(Kind::Corrupt, counted(report.standing, "thing is not whole", "things are not whole"))
+            .hinted(hint)
+            .into());
     }
     if report.findings.is_empty() {
         if !args.quiet {

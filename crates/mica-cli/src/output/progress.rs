@@ -10,6 +10,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often a bar is drawn, also when nothing comes: its time goes on.
+const TICK: Duration = Duration::from_millis(100);
 
 /// The progress that fits standard error.
 pub(crate) fn on_stderr(quiet: bool) -> Box<dyn Progress> {
@@ -122,20 +126,41 @@ impl<W: Write> Bars<W> {
 /// A bar where the end is known, a count where it is not.
 fn style(total: Option<u64>) -> ProgressStyle {
     let template = match total {
-        Some(_) => "{msg} [{bar:30}] {done}/{total}",
-        None => "{msg} {done}",
+        Some(_) => "{msg} [{bar:30}] {done}/{total}{taken}",
+        None => "{msg}{done}{taken}",
     };
-    let done = |state: &ProgressState, out: &mut dyn fmt::Write| show_size(state.pos(), out);
+    let is_known = total.is_some();
+    let done = move |state: &ProgressState, out: &mut dyn fmt::Write| match state.pos() {
+        bytes if is_known => show_size(bytes, out),
+        // Of some work nobody counts the bytes.
+        0 => {}
+        bytes => show(format_args!(" {}", size::human(bytes)), out),
+    };
+    let taken = |state: &ProgressState, out: &mut dyn fmt::Write| show(format_args!("{}", taken(state.elapsed())), out);
     let total = |state: &ProgressState, out: &mut dyn fmt::Write| show_size(state.len().unwrap_or(0), out);
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("done", done)
         .with_key("total", total)
+        .with_key("taken", taken)
         .progress_chars("=> ")
 }
 
 fn show_size(bytes: u64, out: &mut dyn fmt::Write) {
-    out.write_str(&size::human(bytes)).unwrap_or_default();
+    show(format_args!("{}", size::human(bytes)), out);
+}
+
+fn show(text: fmt::Arguments<'_>, out: &mut dyn fmt::Write) {
+    out.write_fmt(text).unwrap_or_default();
+}
+
+/// How long a task has been at work, once that is long enough for somebody to ask whether it still is: a disk that flushes moves no bar.
+fn taken(time: Duration) -> String {
+    match (time.as_secs() / 60, time.as_secs() % 60) {
+        (0, 0..2) => String::new(),
+        (0, seconds) => format!(", {seconds} s"),
+        (minutes, seconds) => format!(", {minutes} min {seconds} s"),
+    }
 }
 
 impl<W: Write + Send> Progress for Bars<W> {
@@ -147,6 +172,7 @@ impl<W: Write + Send> Progress for Bars<W> {
         bar.set_style(style(task.total));
         let bar = self.bars.add(bar);
         bar.set_message(plain::escape(&task.what).into_owned());
+        bar.enable_steady_tick(TICK);
         lock(&self.tasks).add(bar)
     }
 

@@ -134,8 +134,8 @@ fn a_bar_shows_how_far_a_task_is_and_a_line_how_it_ended() {
         let unknown = progress.begin(&task("layer 65ad0d468eb1", None));
         progress.advance(known, 1_000_000);
         progress.advance(unknown, 3_000);
-        // Bars are drawn at most twenty times a second.
-        std::thread::sleep(std::time::Duration::from_millis(120));
+        // Bars are drawn ten times a second.
+        std::thread::sleep(Duration::from_millis(500));
         progress.advance(known, 0);
         progress.note("a note");
         progress.finish(unknown, Outcome::Done);
@@ -151,4 +151,22 @@ fn a_bar_shows_how_far_a_task_is_and_a_line_how_it_ended() {
         assert!(printed.contains(part), "{part:?} is not in {printed:?}");
     }
     assert!(printed.ends_with('\n'), "{printed:?}");
+}
+
+#[test]
+fn work_that_moves_no_bar_shows_its_time() {
+    for (seconds, shown) in [(0, ""), (1, ""), (2, ", 2 s"), (59, ", 59 s"), (60, ", 1 min 0 s"), (185, ", 3 min 5 s")]
+    {
+        assert_eq!(taken(Duration::from_secs(seconds)), shown);
+    }
+    let printed = bars(|progress| {
+        let flushing = progress.begin(&task("layer 3f2a9c41d07b", Some(2_000_000)));
+        let deleting = progress.begin(&task("deleting", None));
+        progress.advance(flushing, 2_000_000);
+        std::thread::sleep(Duration::from_millis(2600));
+        progress.finish(deleting, Outcome::Done);
+        progress.finish(flushing, Outcome::Done);
+    });
+    assert!(printed.contains("2MB/2MB, 2 s") && printed.contains("deleting, 2 s"), "{printed:?}");
+    assert!(!printed.contains("deleting 0B"), "{printed:?}");
 }
