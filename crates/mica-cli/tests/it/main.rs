@@ -28,6 +28,7 @@ mod peers;
 mod peers_at_work;
 mod peers_daemons;
 mod places;
+mod progress;
 mod race;
 mod refusals;
 mod rootless;
