@@ -1,8 +1,10 @@
 //! Places to work in that are gone when the test is, mounts included.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use mica_sys::Dir;
 use mica_sys::mount::{MountFlags, UnmountFlags, mount, mounts, unmount, unshare_mounts};
@@ -65,7 +67,27 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         unmount_below(self.path());
+        // A store's reaper, which outlives its command for a moment, may put a lease where all is being removed.
+        let since = Instant::now();
+        while let Err(error) = remove(self.path()) {
+            if error.kind() == io::ErrorKind::NotFound {
+                break;
+            }
+            if since.elapsed() > PATIENCE {
+                eprintln!("left behind: {error}");
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
+}
+
+/// How long the removal of a scratch directory is tried.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[allow(clippy::disallowed_methods, reason = "a test may have armed the fault door, which this is not about")]
+fn remove(dir: &Path) -> io::Result<()> {
+    fs::remove_dir_all(dir)
 }
 
 /// Takes down all that is mounted at or under `path`, the latest first.

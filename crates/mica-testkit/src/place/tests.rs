@@ -48,3 +48,22 @@ fn a_mount_namespace_is_seen_by_its_thread_alone_and_hands_on_panics() {
     assert!(!scratch.path().join("file").exists());
     assert!(std::panic::catch_unwind(|| in_mount_namespace(|| panic!("inside"))).is_err());
 }
+
+#[test]
+fn a_place_is_gone_though_somebody_still_makes_files_in_it() {
+    let scratch = Scratch::new();
+    let path = scratch.path().to_owned();
+    let busy = scratch.make("busy");
+    let maker = std::thread::spawn(move || {
+        let since = Instant::now();
+        let mut made = 0;
+        while since.elapsed() < Duration::from_millis(200) && fs::write(busy.join(made.to_string()), "").is_ok() {
+            made += 1;
+        }
+        made
+    });
+    std::thread::sleep(Duration::from_millis(20));
+    drop(scratch);
+    assert!(maker.join().unwrap() > 0);
+    assert!(!path.exists());
+}
