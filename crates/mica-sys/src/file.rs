@@ -86,6 +86,26 @@ impl File {
         self.file.write_all(bytes).map_err(|error| self.wrong("write", errno(&error)))
     }
 
+    /// Writes all of `bytes` at an offset without moving the position.
+    ///
+    /// # Errors
+    /// `pwrite`'s.
+    pub fn write_at(&self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
+        while !bytes.is_empty() {
+            door("pwrite", &self.name)?;
+            match rustix::io::pwrite(&self.file, bytes, offset) {
+                Ok(0) => return Err(self.wrong("pwrite", Errno::IO)),
+                Ok(written) => {
+                    offset += u64::try_from(written).unwrap_or(0);
+                    bytes = bytes.get(written..).unwrap_or_default();
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.wrong("pwrite", errno)),
+            }
+        }
+        Ok(())
+    }
+
     /// Cuts the file, or grows it with a hole.
     ///
     /// # Errors
@@ -194,18 +214,9 @@ impl File {
             let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
             let Some(into) = buffer.get_mut(..length) else { return Ok(()) };
             let read = from.read_at(into, at)?;
-            let Some(mut rest) = into.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
-            while !rest.is_empty() {
-                door("pwrite", &self.name)?;
-                match rustix::io::pwrite(&self.file, rest, at) {
-                    Ok(written) => {
-                        at += u64::try_from(written).unwrap_or(0);
-                        rest = rest.get(written..).unwrap_or_default();
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(self.wrong("pwrite", errno)),
-                }
-            }
+            let Some(bytes) = into.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+            self.write_at(bytes, at)?;
+            at += u64::try_from(read).unwrap_or(0);
         }
         Ok(())
     }

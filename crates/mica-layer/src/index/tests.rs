@@ -1,3 +1,5 @@
+use std::io::{Seek, SeekFrom};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -44,15 +46,23 @@ fn sample() -> Vec<(RelPath, LayerEntry)> {
     ]
 }
 
+/// A writer of a file that has no name.
+fn writer(records: usize) -> (IndexWriter, File) {
+    let place = tempfile::tempdir().unwrap();
+    let file = mica_sys::Dir::open(place.path()).unwrap().create_file(b"index", 0o600).unwrap();
+    let same = file.try_clone().unwrap();
+    (IndexWriter::new(file, u32::try_from(records).unwrap()).unwrap(), same)
+}
+
 fn written(entries: &[(RelPath, LayerEntry)]) -> Vec<u8> {
-    let mut writer = IndexWriter::new();
+    let (mut writer, mut file) = writer(entries.len());
     for (number, (path, entry)) in entries.iter().enumerate() {
         assert_eq!(writer.add(path, entry).unwrap() as usize, number);
     }
     writer.count_content(1);
-    let mut bytes = Vec::new();
-    writer.finish(&mut bytes).unwrap();
-    bytes
+    writer.finish().unwrap();
+    file.seek(SeekFrom::Start(0)).unwrap();
+    file.read_all(u64::MAX).unwrap()
 }
 
 #[test]
@@ -68,6 +78,13 @@ fn what_is_written_is_read() {
     for absent in ["0", "a/a", "a/b/c/d", "a.", "zz"] {
         assert_eq!(index.entry(&path(absent)).unwrap(), None, "{absent}");
     }
+}
+
+/// Stores have indexes of this version for as long as it is read: the same says the same bytes.
+#[test]
+fn the_bytes_of_an_index_are_those_of_version_1() {
+    let hash = blake3::hash(&written(&sample())).to_hex();
+    assert_eq!(&*hash, "d2b0afd86f0b8c456ac7ab80f3d9ab8eee8542707ed9bfd1482fed800c70fbe2");
 }
 
 #[test]
@@ -91,14 +108,40 @@ fn children_are_listed_without_grandchildren() {
 #[test]
 fn a_writer_takes_paths_in_their_order_only() {
     for paths in [&["a"][..], &["", "b", "a"], &["", "a", "a"], &["", "a/b"], &["", "f", "f/x"], &["", ""]] {
-        let mut writer = IndexWriter::new();
+        let (mut writer, _file) = writer(3);
         let added = paths.iter().try_for_each(|text| {
             let entry = if *text == "f" { file(0) } else { directory(true) };
             writer.add(&path(text), &entry).map(drop)
         });
         assert!(matches!(added, Err(LayerError::Index { .. })), "{paths:?}");
     }
-    assert!(matches!(IndexWriter::new().finish(&mut Vec::new()), Err(LayerError::Index { .. })));
+    assert!(matches!(writer(0).0.finish(), Err(LayerError::Index { .. })));
+}
+
+#[test]
+fn a_writer_takes_as_many_records_as_were_announced() {
+    let root = (RelPath::root(), directory(true));
+    let (mut few, _file) = writer(2);
+    few.add(&root.0, &root.1).unwrap();
+    assert!(matches!(few.finish(), Err(LayerError::Index { .. })));
+    let (mut many, _file) = writer(1);
+    many.add(&root.0, &root.1).unwrap();
+    assert!(matches!(many.add(&path("a"), &file(0)), Err(LayerError::Index { .. })));
+    many.finish().unwrap();
+}
+
+#[test]
+fn an_index_larger_than_what_is_held_of_it_is_whole() {
+    let mut entries = vec![(RelPath::root(), directory(true)), (path("d"), directory(false))];
+    for number in 0..3_000 {
+        entries.push((path(&format!("d/{number:04}-{}", "x".repeat(90))), file(number)));
+    }
+    entries.push((path("e"), directory(true)));
+    let index = Index::from_bytes(written(&entries)).unwrap();
+    index.verify().unwrap();
+    assert_eq!(index.entries().collect::<Result<Vec<_>>>().unwrap(), entries);
+    let ends = [0, 1, 2, 3_002].map(|number| index.record(number).unwrap().end().unwrap());
+    assert_eq!(ends, [3_003, 3_002, 3, 3_003]);
 }
 
 #[test]

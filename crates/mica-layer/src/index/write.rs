@@ -1,18 +1,25 @@
 //! Writing an index.
 
-use std::io::Write;
-
 use mica_core::{Kind, LayerEntry, Node, RelPath, Xattrs};
+use mica_sys::File;
 
 use super::format::{CHECKSUM, HEADER, MAGIC, RECORD, VERSION, at, flag, kind};
-use super::{compare, corrupt};
+use super::{compare, corrupt, heap_start};
 use crate::{LayerError, Result};
 
-/// An index in the making. Held in memory: 112 bytes a path, and its names and attributes.
-#[derive(Debug, Default)]
+/// What is held of each half of the file, and read at once for the checksum.
+const BUFFER: usize = 64 * 1024;
+
+/// An index in the making. It is written to its file as it comes: held are two buffers and the directories that the last
+/// record is in.
+#[derive(Debug)]
 pub struct IndexWriter {
-    records: Vec<[u8; RECORD]>,
-    heap: Vec<u8>,
+    file: File,
+    records: Part,
+    heap: Part,
+    /// How many records there will be, which is where the heap begins.
+    announced: u32,
+    added: u32,
     /// The directories that the last record is in, the root first.
     open: Vec<(u32, RelPath)>,
     last: Option<RelPath>,
@@ -24,25 +31,44 @@ pub struct IndexWriter {
 }
 
 impl IndexWriter {
-    /// An empty one. The root must be added first.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    /// Begins the index of `records` paths in the empty `file`. The root must be added first.
+    ///
+    /// # Errors
+    /// [`LayerError::Index`] when this machine has no numbers for such a file.
+    pub fn new(file: File, records: u32) -> Result<Self> {
+        let heap = heap_start(records).ok_or(corrupt("it would have too many records"))?;
+        Ok(Self {
+            file,
+            records: Part::new(HEADER),
+            heap: Part::new(heap),
+            announced: records,
+            added: 0,
+            open: Vec::new(),
+            last: None,
+            last_xattrs: None,
+            implicit: 0,
+            links: 0,
+            whiteouts: 0,
+            content: 0,
+        })
     }
 
     /// Adds what the layer says of `path` and gives the number of its record. Paths come in their order, each after its
     /// directory. Link groups are numbered as they come, from 1.
     ///
     /// # Errors
-    /// [`LayerError::Index`] for a path out of order or without its directory, for a socket, and for more than
-    /// 4,294,967,295 records or bytes of names.
+    /// [`LayerError::Index`] for a path out of order or without its directory, for a socket, and for more records than
+    /// were announced or more than 4,294,967,295 bytes of names; [`LayerError::Sys`] when the file cannot be written.
     pub fn add(&mut self, path: &RelPath, entry: &LayerEntry) -> Result<u32> {
-        let number = u32::try_from(self.records.len()).map_err(|_| corrupt("it would have too many records"))?;
+        let number = self.added;
+        if number == self.announced {
+            return Err(corrupt("more records are written than were announced"));
+        }
         if self.last.as_ref().is_some_and(|last| compare(last.as_bytes(), path.as_bytes()).is_ge()) {
             return Err(corrupt("its paths are written out of order"));
         }
         while let Some((directory, _)) = self.open.pop_if(|(_, directory)| !path.is_at_or_under(directory)) {
-            self.close(directory, number);
+            self.close(directory, number)?;
         }
         let parent = match (self.open.last(), path.parent()) {
             (None, None) => 0,
@@ -61,21 +87,23 @@ impl IndexWriter {
             }
             LayerEntry::Node(node) => self.node(&mut record, path, node)?,
         }
-        self.records.push(record.0);
-        if entry.node().is_some_and(|node| node.kind.is_directory()) {
+        let is_directory = entry.node().is_some_and(|node| node.kind.is_directory());
+        if is_directory {
             self.open.push((number, path.clone()));
         } else {
-            self.close(number, number + 1);
+            record.u32(at::END, number + 1);
         }
+        self.records.push(&self.file, &record.0)?;
+        self.added = number + 1;
         self.last = Some(path.clone());
         Ok(number)
     }
 
-    fn close(&mut self, number: u32, end: u32) {
-        let record = usize::try_from(number).ok().and_then(|number| self.records.get_mut(number));
-        if let Some(bytes) = record.and_then(|record| record.get_mut(at::END..at::END + 4)) {
-            bytes.copy_from_slice(&end.to_le_bytes());
-        }
+    /// Says where a directory ends, once that is known.
+    fn close(&mut self, number: u32, end: u32) -> Result<()> {
+        let place = heap_start(number).and_then(|start| start.checked_add(at::END));
+        let place = place.ok_or(corrupt("it would have too many records"))?;
+        self.records.change(&self.file, place, &end.to_le_bytes())
     }
 
     fn node(&mut self, record: &mut Record, path: &RelPath, node: &Node) -> Result<()> {
@@ -140,10 +168,10 @@ impl IndexWriter {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<[u32; 2]> {
-        let offset = u32::try_from(self.heap.len()).ok();
+        let offset = u32::try_from(self.heap.length).ok();
         let length = u32::try_from(bytes.len()).ok();
-        self.heap.extend_from_slice(bytes);
-        match (offset, length, u32::try_from(self.heap.len())) {
+        self.heap.push(&self.file, bytes)?;
+        match (offset, length, u32::try_from(self.heap.length)) {
             (Some(offset), Some(length), Ok(_)) => Ok([offset, length]),
             _ => Err(corrupt("its names and attributes would be too long")),
         }
@@ -173,38 +201,104 @@ impl IndexWriter {
         Ok(place)
     }
 
-    /// Writes the index.
+    /// Writes what is left, and the header.
     ///
     /// # Errors
-    /// [`LayerError::Index`] without a root, [`LayerError::Write`].
-    pub fn finish(mut self, out: &mut dyn Write) -> Result<()> {
-        let end = u32::try_from(self.records.len()).map_err(|_| corrupt("it would have too many records"))?;
-        if end == 0 {
+    /// [`LayerError::Index`] without a root or with fewer records than were announced; [`LayerError::Sys`] when the file
+    /// cannot be written.
+    pub fn finish(mut self) -> Result<()> {
+        if self.added == 0 {
             return Err(corrupt("a path is written without its directory"));
         }
-        while let Some((directory, _)) = self.open.pop() {
-            self.close(directory, end);
+        if self.added < self.announced {
+            return Err(corrupt("fewer records are written than were announced"));
         }
+        while let Some((directory, _)) = self.open.pop() {
+            self.close(directory, self.added)?;
+        }
+        self.records.flush(&self.file)?;
+        self.heap.flush(&self.file)?;
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(MAGIC);
         header.extend_from_slice(&VERSION.to_le_bytes());
         header.extend_from_slice(&u32::try_from(RECORD).unwrap_or(0).to_le_bytes());
-        let heap = u64::try_from(self.heap.len()).unwrap_or(u64::MAX);
-        for count in [u64::from(end), self.implicit, self.links, self.whiteouts, self.content, heap] {
+        let heap = u64::try_from(self.heap.length).unwrap_or(u64::MAX);
+        for count in [u64::from(self.added), self.implicit, self.links, self.whiteouts, self.content, heap] {
             header.extend_from_slice(&count.to_le_bytes());
         }
         header.resize(HEADER, 0);
-        let records = self.records.as_flattened();
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&header).update(records).update(&self.heap);
+        let hash = self.hash(&header)?;
         if let Some(checksum) = header.get_mut(CHECKSUM) {
-            checksum.copy_from_slice(hasher.finalize().as_bytes());
+            checksum.copy_from_slice(hash.as_bytes());
         }
-        for part in [&header, records, &self.heap] {
-            out.write_all(part).map_err(LayerError::Write)?;
+        self.file.write_at(&header, 0).map_err(writing())
+    }
+
+    /// The hash of `header` and of the rest, which is read back: its beginning stands only when its end does.
+    fn hash(&self, header: &[u8]) -> Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(header);
+        let mut buffer = vec![0; BUFFER];
+        let mut at = header.len();
+        loop {
+            let read = self.file.read_at(&mut buffer, as_u64(at)).map_err(writing())?;
+            hasher.update(buffer.get(..read).unwrap_or_default());
+            at += read;
+            if read == 0 {
+                return Ok(hasher.finalize());
+            }
+        }
+    }
+}
+
+/// One half of the file, which grows at its end and is held there.
+#[derive(Debug)]
+struct Part {
+    /// Where in the file the first held byte belongs.
+    flushed: usize,
+    held: Vec<u8>,
+    /// All bytes, held or not.
+    length: usize,
+}
+
+impl Part {
+    fn new(start: usize) -> Self {
+        Self { flushed: start, held: Vec::new(), length: 0 }
+    }
+
+    fn push(&mut self, file: &File, bytes: &[u8]) -> Result<()> {
+        if self.held.len() + bytes.len() > BUFFER {
+            self.flush(file)?;
+        }
+        self.held.extend_from_slice(bytes);
+        self.length += bytes.len();
+        Ok(())
+    }
+
+    fn flush(&mut self, file: &File) -> Result<()> {
+        file.write_at(&self.held, as_u64(self.flushed)).map_err(writing())?;
+        self.flushed += self.held.len();
+        self.held.clear();
+        Ok(())
+    }
+
+    /// Puts `bytes` over others at a place of the file.
+    fn change(&mut self, file: &File, place: usize, bytes: &[u8]) -> Result<()> {
+        let held = place.checked_sub(self.flushed).and_then(|from| self.held.get_mut(from..from + bytes.len()));
+        match held {
+            Some(held) => held.copy_from_slice(bytes),
+            None => file.write_at(bytes, as_u64(place)).map_err(writing())?,
         }
         Ok(())
     }
+}
+
+fn writing() -> impl FnOnce(mica_sys::SysError) -> LayerError {
+    LayerError::sys("writing the index")
+}
+
+fn as_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 struct Record([u8; RECORD]);

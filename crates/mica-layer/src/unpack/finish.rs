@@ -18,7 +18,7 @@ use crate::{EntryError, LayerError, Result, make_whiteout, stand_in};
 impl Extract<'_> {
     pub(super) fn finish(mut self) -> Result<Made> {
         self.settle_links()?;
-        let paths = self.tree.under(Tree::ROOT);
+        let mut paths = self.tree.under(Tree::ROOT);
         let whiteouts = self.whiteouts(&paths);
         for id in &whiteouts {
             let number = self.tree.place(*id).entry;
@@ -29,7 +29,10 @@ impl Extract<'_> {
             let number = self.tree.place(*id).entry;
             self.settle_directory(*id).map_err(|problem| problem.of_entry(number))?;
         }
-        self.write_index(&paths, &whiteouts)
+        // Of the others the layer says nothing.
+        let mut marks = whiteouts.iter().peekable();
+        paths.retain(|id| self.tree.place(*id).said != Said::Nothing || marks.next_if_eq(&id).is_some());
+        self.write_index(&paths)
     }
 
     /// Gives the links that met no file the one that has the name now.
@@ -145,17 +148,17 @@ impl Extract<'_> {
         Ok(())
     }
 
-    fn write_index(mut self, paths: &[PathId], whiteouts: &[PathId]) -> Result<Made> {
-        let mut index = IndexWriter::new();
+    fn write_index(mut self, paths: &[PathId]) -> Result<Made> {
+        let out = self.layer.create_file(place::INDEX, 0o644).map_err(LayerError::sys("making the layer's files"))?;
+        // There are no more paths than numbers of them.
+        let mut index = IndexWriter::new(out, u32::try_from(paths.len()).unwrap_or(u32::MAX))?;
         let mut groups = 0;
-        let mut whiteouts = whiteouts.iter().peekable();
         let mut made = Made::default();
         for id in paths {
             let path = self.tree.path(*id);
             let said = self.tree.place(*id).said.clone();
             let entry = match &said {
-                Said::Nothing if whiteouts.next_if_eq(&id).is_some() => LayerEntry::Whiteout,
-                Said::Nothing => continue,
+                Said::Nothing => LayerEntry::Whiteout,
                 Said::Directory(_) => self.said_of_directory(*id, &mut made),
                 Said::File(file) => self.said_of_file(*file, &mut groups),
                 Said::Link(target) => {
@@ -177,9 +180,7 @@ impl Extract<'_> {
             }
         }
         made.content_size = *self.written();
-        let mut out =
-            self.layer.create_file(place::INDEX, 0o644).map_err(LayerError::sys("making the layer's files"))?;
-        index.finish(&mut out)?;
+        index.finish()?;
         self.write_recon()?;
         Ok(made)
     }

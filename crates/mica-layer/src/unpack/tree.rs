@@ -16,7 +16,7 @@ pub(super) struct PathId(u32);
 pub(super) struct FileId(u32);
 
 /// What the layer itself has at a path.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
     /// Nothing: it is only known by a whiteout, or was removed with its directory.
     Nothing,
