@@ -360,14 +360,32 @@ impl<'a> Record<'a> {
     }
 
     fn xattrs(&self) -> Result<Xattrs> {
-        let mut rest = self.index.heap(self.u32(at::XATTRS), self.u32(at::XATTRS_LENGTH))?;
-        let mut xattrs = Xattrs::new();
-        while !rest.is_empty() {
-            let (name, value) = attribute(&mut rest).ok_or(corrupt("a record's attributes are cut off"))?;
-            xattrs.insert(name.to_vec(), value.to_vec());
-        }
-        Ok(xattrs)
+        let packed = self.index.heap(self.u32(at::XATTRS), self.u32(at::XATTRS_LENGTH))?;
+        unpack_xattrs(packed).ok_or(corrupt("a record's attributes are cut off"))
     }
+}
+
+/// Attributes as an index has them; `None` when one is too long.
+pub(crate) fn pack_xattrs(xattrs: &Xattrs) -> Option<Vec<u8>> {
+    let mut packed = Vec::new();
+    for (name, value) in xattrs {
+        for part in [name, value] {
+            packed.extend_from_slice(&u32::try_from(part.len()).ok()?.to_le_bytes());
+        }
+        packed.extend_from_slice(name);
+        packed.extend_from_slice(value);
+    }
+    Some(packed)
+}
+
+/// What [`pack_xattrs`] packed; `None` when it is cut off.
+pub(crate) fn unpack_xattrs(mut packed: &[u8]) -> Option<Xattrs> {
+    let mut xattrs = Xattrs::new();
+    while !packed.is_empty() {
+        let (name, value) = attribute(&mut packed)?;
+        xattrs.insert(name.to_vec(), value.to_vec());
+    }
+    Some(xattrs)
 }
 
 fn attribute<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {

@@ -38,6 +38,7 @@ mod extract;
 mod finish;
 mod pipe;
 pub(crate) mod place;
+mod pool;
 mod replace;
 mod resolve;
 mod tree;

@@ -4,7 +4,7 @@ use mica_core::{Kind, LayerEntry, Node, RelPath, Xattrs};
 use mica_sys::File;
 
 use super::format::{CHECKSUM, HEADER, MAGIC, RECORD, VERSION, at, flag, kind};
-use super::{compare, corrupt, heap_start};
+use super::{compare, corrupt, heap_start, pack_xattrs};
 use crate::{LayerError, Result};
 
 /// What is held of each half of the file, and read at once for the checksum.
@@ -187,16 +187,8 @@ impl IndexWriter {
         {
             return Ok(*place);
         }
-        let mut bytes = Vec::new();
-        for (name, value) in xattrs {
-            for part in [name, value] {
-                let length = u32::try_from(part.len()).map_err(|_| corrupt("an attribute would be too long"))?;
-                bytes.extend_from_slice(&length.to_le_bytes());
-            }
-            bytes.extend_from_slice(name);
-            bytes.extend_from_slice(value);
-        }
-        let place = self.put(&bytes)?;
+        let packed = pack_xattrs(xattrs).ok_or(corrupt("an attribute would be too long"))?;
+        let place = self.put(&packed)?;
         self.last_xattrs = Some((xattrs.clone(), place));
         Ok(place)
     }

@@ -35,7 +35,7 @@ impl Directories {
             }
             let parent = self.open.get(&tree.place(id).parent);
             let directory = match parent {
-                Some((parent, _)) => parent.open_dir(&tree.place(id).name)?,
+                Some((parent, _)) => parent.open_dir(tree.name(id))?,
                 None => open_path(&self.root, &tree.path(id), Dir::open_dir)?,
             };
             self.open.insert(id, (directory, 0));

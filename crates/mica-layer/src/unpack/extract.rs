@@ -2,13 +2,13 @@
 
 use std::io::{BufWriter, Seek, SeekFrom};
 
-use mica_core::{Attrs, Kind, Name, Rdev, TarName, Xattrs};
+use mica_core::{Attrs, Kind, Name, Rdev, RelPath, TarName, Xattrs};
 use mica_sys::{Dir, File, FileKind, SysError, Time};
 
 use super::directories::Directories;
 use super::pipe::Chunks;
 use super::resolve::{Step, Target, Walk, components, target};
-use super::tree::{FileId, FileNode, PathId, Said, Tree};
+use super::tree::{Body, FileId, PathId, Said, Tree};
 use super::{Unpack, place};
 use crate::error::lossy;
 use crate::recon::ReconWriter;
@@ -56,13 +56,6 @@ pub(super) fn refused(path: &[u8]) -> impl FnOnce(SysError) -> EntryError + '_ {
     move |source| EntryError::Make { path: lossy(path), source }
 }
 
-/// Where a body went.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum BodyIn {
-    File(FileId),
-    Stored { offset: u64, length: u64 },
-}
-
 /// What the making of a layer leaves to be said.
 #[derive(Debug, Default)]
 pub(super) struct Made {
@@ -79,8 +72,6 @@ pub(super) struct Extract<'a> {
     pub(super) tree: Tree,
     pub(super) directories: Directories,
     pub(super) recon: ReconWriter<BufWriter<File>>,
-    /// By their numbers.
-    pub(super) bodies: Vec<BodyIn>,
     /// Paths that had a hard link to nothing when they were met.
     pub(super) links: Vec<PathId>,
     /// Bytes that the tar had written, to `diff/` or to `recon`.
@@ -104,7 +95,6 @@ impl<'a> Extract<'a> {
             tree: Tree::new(),
             directories: Directories::new(diff),
             recon: ReconWriter::new(recon)?,
-            bodies: Vec::new(),
             links: Vec::new(),
             total: 0,
             written: 0,
@@ -192,9 +182,8 @@ impl<'a> Extract<'a> {
         if entry.kind != EntryKind::Directory {
             return Err(EntryError::Root { path: lossy(&entry.path) }.into());
         }
-        let place = self.tree.place_mut(Tree::ROOT);
-        place.entry = entry.number;
-        place.said = Said::Directory(Some(Box::new(attrs(entry))));
+        self.tree.place_mut(Tree::ROOT).entry = entry.number;
+        self.state_directory(Tree::ROOT, entry)?;
         self.keep_body(entry, archive)
     }
 
@@ -223,14 +212,13 @@ impl<'a> Extract<'a> {
 
     fn child(&mut self, directory: PathId, name: &[u8], entry: &Entry) -> Outcome<PathId> {
         let limits = &self.how.limits;
-        let limit = limits.entries;
-        let too_many = || EntryError::EntryLimit { path: lossy(&entry.path), limit };
-        let child = self.tree.child_or_new(directory, name, entry.number).ok_or_else(too_many)?;
+        let child = self.tree.child_or_new(directory, name, entry.number);
+        let child = child.ok_or_else(|| self.too_many(&entry.path))?;
         // The root is no entry.
-        if self.tree.len() - 1 > limit {
-            return Err(too_many().into());
+        if self.tree.len() - 1 > limits.entries {
+            return Err(self.too_many(&entry.path).into());
         }
-        if self.tree.place(child).depth > limits.depth {
+        if self.tree.depth(child) > limits.depth {
             return Err(EntryError::DepthLimit { path: lossy(&entry.path), limit: limits.depth }.into());
         }
         Ok(child)
@@ -263,22 +251,34 @@ impl<'a> Extract<'a> {
             return Err(EntryError::LinkTarget { path: lossy(&entry.path) }.into());
         }
         self.clear(id, &entry.path)?;
-        let name = self.tree.place(id).name.clone();
         let parent = self.directories.get(&self.tree, directory).map_err(refused(&entry.path))?;
         let mut attrs = attrs(entry);
         if entry.kind == EntryKind::Symlink {
             // Linux has no mode of symlinks, and shows this one.
             attrs.mode = 0o777;
         }
-        make_special(parent, &name, &kind, &attrs, self.how).map_err(refused(&entry.path))?;
-        self.says_file(id, FileNode::new(kind, attrs), entry)?;
+        make_special(parent, self.tree.name(id), &kind, &attrs, self.how).map_err(refused(&entry.path))?;
+        self.says_file(id, kind, &attrs, Body::None, entry)?;
         self.keep_body(entry, archive)
     }
 
-    pub(super) fn says_file(&mut self, id: PathId, file: FileNode, entry: &Entry) -> Outcome<FileId> {
-        let limit = self.how.limits.entries;
-        let too_many = || EntryError::EntryLimit { path: lossy(&entry.path), limit };
-        let file = self.tree.add_file(file).ok_or_else(too_many)?;
+    /// The table has no more numbers for entries and their names.
+    fn too_many(&self, path: &[u8]) -> EntryError {
+        EntryError::EntryLimit { path: lossy(path), limit: self.how.limits.entries }
+    }
+
+    fn state_directory(&mut self, id: PathId, entry: &Entry) -> Outcome<()> {
+        let stated = self.tree.state_directory(id, &attrs(entry));
+        Ok(stated.ok_or_else(|| self.too_many(&entry.path))?)
+    }
+
+    pub(super) fn say_link(&mut self, id: PathId, target: &RelPath, path: &[u8]) -> Outcome<()> {
+        let said = self.tree.say_link(id, target);
+        Ok(said.ok_or_else(|| self.too_many(path))?)
+    }
+
+    fn says_file(&mut self, id: PathId, kind: Kind, attrs: &Attrs, body: Body, entry: &Entry) -> Outcome<FileId> {
+        let file = self.tree.add_file(kind, attrs, body).ok_or_else(|| self.too_many(&entry.path))?;
         self.tree.place_mut(id).said = Said::File(file);
         Ok(file)
     }
@@ -286,12 +286,10 @@ impl<'a> Extract<'a> {
     fn make_directory(&mut self, directory: PathId, id: PathId, entry: &Entry) -> Outcome<()> {
         if !matches!(self.tree.place(id).said, Said::Directory(_)) {
             self.clear(id, &entry.path)?;
-            let name = self.tree.place(id).name.clone();
             let parent = self.directories.get(&self.tree, directory).map_err(refused(&entry.path))?;
-            parent.mkdir(&name, 0o700).map_err(refused(&entry.path))?;
+            parent.mkdir(self.tree.name(id), 0o700).map_err(refused(&entry.path))?;
         }
-        self.tree.place_mut(id).said = Said::Directory(Some(Box::new(attrs(entry))));
-        Ok(())
+        self.state_directory(id, entry)
     }
 
     fn link(&mut self, directory: PathId, id: PathId, entry: &Entry) -> Outcome<()> {
@@ -299,8 +297,8 @@ impl<'a> Extract<'a> {
         if entry.link.is_empty() {
             return Err(EntryError::LinkTarget { path: lossy(&entry.path) }.into());
         }
-        let file_at = |tree: &Tree, id: PathId| match &tree.place(id).said {
-            Said::File(file) => Some(*file),
+        let file_at = |tree: &Tree, id: PathId| match tree.place(id).said {
+            Said::File(file) => Some(file),
             _ => None,
         };
         if let Target::Here(there) = target(&self.tree, &entry.link, limits)?
@@ -312,9 +310,8 @@ impl<'a> Extract<'a> {
         self.clear(id, &entry.path)?;
         // Asked again: the target may have been under what was cleared away.
         let path = match target(&self.tree, &entry.link, limits)? {
-            Target::Here(there) => match &self.tree.place(there).said {
+            Target::Here(there) => match self.tree.place(there).said {
                 Said::File(file) => {
-                    let file = *file;
                     self.make_link(there, directory, id, &entry.path)?;
                     self.tree.file_mut(file).names += 1;
                     self.tree.place_mut(id).said = Said::File(file);
@@ -328,7 +325,7 @@ impl<'a> Extract<'a> {
             },
             Target::Absent(path) => path,
         };
-        self.tree.place_mut(id).said = Said::Link(Box::new(path));
+        self.say_link(id, &path, &entry.path)?;
         self.links.push(id);
         Ok(())
     }
@@ -339,29 +336,24 @@ impl<'a> Extract<'a> {
         // Both must be open at once, and the second may close the first.
         let from = from.try_clone().map_err(refused(path))?;
         let to = self.directories.get(&self.tree, directory).map_err(refused(path))?;
-        from.link(&self.tree.place(there).name, to, &self.tree.place(id).name).map_err(refused(path))?;
+        from.link(self.tree.name(there), to, self.tree.name(id)).map_err(refused(path))?;
         Ok(())
     }
 
     fn file(&mut self, directory: PathId, id: PathId, entry: &Entry, archive: &mut Archive<Chunks>) -> Outcome<()> {
         self.clear(id, &entry.path)?;
-        let name = self.tree.place(id).name.clone();
         let parent = self.directories.get(&self.tree, directory).map_err(refused(&entry.path))?;
-        let mut file = parent.create_file(&name, 0o600).map_err(refused(&entry.path))?;
+        let mut file = parent.create_file(self.tree.name(id), 0o600).map_err(refused(&entry.path))?;
         let content = self.content(&mut file, entry, archive)?;
         let (kind, attrs) = (Kind::File { size: entry.size, content }, attrs(entry));
         settle(&file, &stand_in(&kind, &attrs, &self.how.ability).attrs, self.how).map_err(refused(&entry.path))?;
-        let mut node = FileNode::new(kind, attrs);
-        node.stored = entry.stored;
-        node.runs = entry.sparse.clone().map(Vec::into_boxed_slice);
-        if entry.stored > 0 {
+        let body = if entry.stored > 0 { Body::Here } else { Body::None };
+        if body == Body::Here {
             self.recon.body(entry.stored)?;
-            node.body = Some(self.bodies.len());
         }
-        let has_body = node.body.is_some();
-        let file = self.says_file(id, node, entry)?;
-        if has_body {
-            self.bodies.push(BodyIn::File(file));
+        let file = self.says_file(id, kind, &attrs, body, entry)?;
+        if let Some(runs) = &entry.sparse {
+            self.tree.set_runs(file, runs.clone().into_boxed_slice());
         }
         Ok(())
     }

@@ -1,18 +1,16 @@
 //! What can only be done when the whole tar was read: links to what came later, whiteouts, directories, the index.
 
-use std::collections::HashMap;
 use std::io::Write;
-use std::sync::Arc;
+use std::num::NonZeroU32;
 
-use mica_core::{Attrs, Kind, LayerEntry, Node, RelPath};
+use mica_core::{Attrs, Kind, LayerEntry, Node};
 
-use super::extract::{BodyIn, Extract, Made, Outcome, escaped, refused, time};
+use super::extract::{Extract, Made, Outcome, escaped, refused, time};
 use super::place;
 use super::resolve::{Target, target};
-use super::tree::{FileId, PathId, Said, Tree};
+use super::tree::{FileId, PathId, Said, StampId, Tree};
 use crate::error::lossy;
 use crate::index::IndexWriter;
-use crate::recon::BodyPlace;
 use crate::{EntryError, LayerError, Result, make_whiteout, stand_in};
 
 impl Extract<'_> {
@@ -46,8 +44,8 @@ impl Extract<'_> {
 
     fn settle_link(&mut self, id: PathId) -> Outcome<()> {
         let path = self.tree.path(id);
-        let mut goal = match &self.tree.place(id).said {
-            Said::Link(goal) => (**goal).clone(),
+        let mut goal = match self.tree.place(id).said {
+            Said::Link(goal) => self.tree.link(goal),
             // Replaced by a later entry.
             Said::Nothing | Said::Directory(_) | Said::File(_) => return Ok(()),
         };
@@ -56,8 +54,7 @@ impl Extract<'_> {
             let there = match target(&self.tree, goal.as_bytes(), &self.how.limits)? {
                 Target::Here(there) => there,
                 Target::Absent(absent) => {
-                    self.tree.place_mut(id).said = Said::Link(Box::new(absent));
-                    return Ok(());
+                    return self.say_link(id, &absent, path.as_bytes());
                 }
             };
             let spelled = || (lossy(path.as_bytes()), lossy(goal.as_bytes()));
@@ -66,15 +63,14 @@ impl Extract<'_> {
                 return Err(EntryError::LinkLoop { path, target }.into());
             }
             seen.push(there);
-            match &self.tree.place(there).said {
+            match self.tree.place(there).said {
                 Said::File(file) => {
-                    let file = *file;
                     self.make_link(there, self.tree.place(id).parent, id, path.as_bytes())?;
                     self.tree.file_mut(file).names += 1;
                     self.tree.place_mut(id).said = Said::File(file);
                     return Ok(());
                 }
-                Said::Link(next) => goal = (**next).clone(),
+                Said::Link(next) => goal = self.tree.link(next),
                 Said::Directory(_) | Said::Nothing => {
                     let (path, target) = spelled();
                     return Err(EntryError::LinkToDirectory { path, target }.into());
@@ -85,15 +81,15 @@ impl Extract<'_> {
 
     /// The whiteouts that say something: of names that the layer itself has not, in directories through which the layers
     /// below show.
-    fn whiteouts(&self, paths: &[PathId]) -> Vec<PathId> {
-        let mut covered = HashMap::new();
+    fn whiteouts(&mut self, paths: &[PathId]) -> Vec<PathId> {
         let mut found = Vec::new();
         for id in paths {
-            let place = self.tree.place(*id);
-            let above = *id != Tree::ROOT && covered.get(&place.parent).copied().unwrap_or(false);
+            // That of the root is the root, which is not covered before it is come to.
+            let above = self.tree.place(self.tree.place(*id).parent).is_covered;
+            let place = self.tree.place_mut(*id);
             match place.said {
                 Said::Nothing if place.is_hidden && !above => found.push(*id),
-                Said::Directory(_) => drop(covered.insert(*id, above || place.is_opaque || place.is_hidden)),
+                Said::Directory(_) => place.is_covered = above || place.is_opaque || place.is_hidden,
                 _ => {}
             }
         }
@@ -101,20 +97,20 @@ impl Extract<'_> {
     }
 
     fn make_whiteout(&mut self, id: PathId) -> Outcome<()> {
-        let (parent, name) = (self.tree.place(id).parent, Arc::clone(&self.tree.place(id).name));
         let path = self.tree.path(id);
-        let parent = self.directories.get(&self.tree, parent).map_err(refused(path.as_bytes()))?;
-        make_whiteout(parent, &name, self.how.marks).map_err(refused(path.as_bytes()))?;
+        let parent = self.directories.get(&self.tree, self.tree.place(id).parent);
+        let parent = parent.map_err(refused(path.as_bytes()))?;
+        make_whiteout(parent, self.tree.name(id), self.how.marks).map_err(refused(path.as_bytes()))?;
         Ok(())
     }
 
     fn settle_directory(&mut self, id: PathId) -> Outcome<()> {
         let place = self.tree.place(id);
-        let Said::Directory(stated) = &place.said else { return Ok(()) };
-        let said = stated.as_deref().cloned().unwrap_or_else(Attrs::implicit_directory);
+        let Said::Directory(stated) = place.said else { return Ok(()) };
+        let said = stated.map_or_else(Attrs::implicit_directory, |stated| self.tree.stated(stated));
         let opaque = place.is_opaque || place.is_hidden;
         let attrs = stand_in(&Kind::Directory { opaque, implicit: stated.is_none() }, &said, &self.how.ability).attrs;
-        let (parent, name) = (place.parent, Arc::clone(&place.name));
+        let parent = place.parent;
         let path = self.tree.path(id);
         if id == Tree::ROOT {
             let root = self.directories.root();
@@ -133,16 +129,17 @@ impl Extract<'_> {
         }
         let how = self.how;
         let parent = self.directories.get(&self.tree, parent).map_err(refused(path.as_bytes()))?;
+        let name = self.tree.name(id);
         let settle = || {
-            parent.chown(&name, attrs.uid, attrs.gid)?;
-            parent.chmod(&name, attrs.mode)?;
+            parent.chown(name, attrs.uid, attrs.gid)?;
+            parent.chmod(name, attrs.mode)?;
             for (attribute, value) in escaped(&attrs.xattrs, how) {
-                parent.set_xattr(&name, &attribute, value)?;
+                parent.set_xattr(name, &attribute, value)?;
             }
             if opaque {
-                parent.set_xattr(&name, how.marks.opaque(), b"y")?;
+                parent.set_xattr(name, how.marks.opaque(), b"y")?;
             }
-            parent.utimens(&name, time(&attrs))
+            parent.utimens(name, time(&attrs))
         };
         settle().map_err(refused(path.as_bytes()))?;
         Ok(())
@@ -152,18 +149,18 @@ impl Extract<'_> {
         let out = self.layer.create_file(place::INDEX, 0o644).map_err(LayerError::sys("making the layer's files"))?;
         // There are no more paths than numbers of them.
         let mut index = IndexWriter::new(out, u32::try_from(paths.len()).unwrap_or(u32::MAX))?;
-        let mut groups = 0;
+        let mut groups = 0u32;
         let mut made = Made::default();
         for id in paths {
             let path = self.tree.path(*id);
-            let said = self.tree.place(*id).said.clone();
-            let entry = match &said {
+            let said = self.tree.place(*id).said;
+            let entry = match said {
                 Said::Nothing => LayerEntry::Whiteout,
-                Said::Directory(_) => self.said_of_directory(*id, &mut made),
-                Said::File(file) => self.said_of_file(*file, &mut groups),
+                Said::Directory(stated) => self.said_of_directory(*id, stated, &mut made),
+                Said::File(file) => self.said_of_file(file, &mut groups),
                 Said::Link(target) => {
                     made.needs_parent += 1;
-                    let kind = Kind::LinkToParent { target: RelPath::clone(target) };
+                    let kind = Kind::LinkToParent { target: self.tree.link(target) };
                     LayerEntry::Node(Node { kind, attrs: Attrs::default(), link_group: None })
                 }
             };
@@ -171,12 +168,10 @@ impl Extract<'_> {
             made.entries += 1;
             if let Said::File(file) = said {
                 let file = self.tree.file_mut(file);
-                if let Kind::File { size, .. } = file.kind
-                    && file.record.is_none()
-                {
-                    index.count_content(size);
+                if file.record.is_none() {
+                    index.count_content(file.size().unwrap_or(0));
+                    file.record = NonZeroU32::new(number);
                 }
-                file.record.get_or_insert(number);
             }
         }
         made.content_size = *self.written();
@@ -185,35 +180,26 @@ impl Extract<'_> {
         Ok(made)
     }
 
-    fn said_of_file(&mut self, file: FileId, groups: &mut u64) -> LayerEntry {
-        let file = self.tree.file_mut(file);
+    fn said_of_file(&mut self, id: FileId, groups: &mut u32) -> LayerEntry {
+        let file = self.tree.file_mut(id);
         if file.names > 1 && file.group.is_none() {
-            *groups += 1;
-            file.group = Some(*groups);
+            // There are fewer than files.
+            *groups = groups.saturating_add(1);
+            file.group = NonZeroU32::new(*groups);
         }
-        LayerEntry::Node(Node { kind: file.kind.clone(), attrs: file.attrs.clone(), link_group: file.group })
+        let link_group = file.group.map(|group| u64::from(group.get()));
+        LayerEntry::Node(Node { kind: self.tree.kind(id), attrs: self.tree.attrs(id), link_group })
     }
 
     fn write_recon(self) -> Result<()> {
-        let tree = &self.tree;
-        let bodies = self.bodies.iter().map(|body| match body {
-            BodyIn::Stored { offset, length } => BodyPlace::Stored { offset: *offset, length: *length },
-            BodyIn::File(file) => {
-                let node = tree.file(*file);
-                let record = node.record.unwrap_or_default();
-                BodyPlace::File { record, length: node.stored, runs: node.runs.as_deref() }
-            }
-        });
-        self.recon.finish(bodies)?.flush().map_err(LayerError::Write)
+        self.recon.finish(self.tree.bodies())?.flush().map_err(LayerError::Write)
     }
 
-    fn said_of_directory(&self, id: PathId, made: &mut Made) -> LayerEntry {
+    fn said_of_directory(&self, id: PathId, stated: Option<StampId>, made: &mut Made) -> LayerEntry {
         let place = self.tree.place(id);
         let opaque = place.is_opaque || place.is_hidden;
-        let (attrs, implicit) = match &place.said {
-            Said::Directory(Some(attrs)) => ((**attrs).clone(), false),
-            _ => (Attrs::implicit_directory(), true),
-        };
+        let implicit = stated.is_none();
+        let attrs = stated.map_or_else(Attrs::implicit_directory, |stated| self.tree.stated(stated));
         made.implicit += u64::from(implicit && id != Tree::ROOT);
         LayerEntry::Node(Node { kind: Kind::Directory { opaque, implicit }, attrs, link_group: None })
     }

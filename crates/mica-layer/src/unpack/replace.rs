@@ -1,10 +1,9 @@
 //! What an entry does to what an earlier one made at its path.
 
-use std::sync::Arc;
-
-use super::extract::{BodyIn, Extract, Outcome, refused};
+use super::extract::{Extract, Outcome, refused};
 use super::tree::{FileId, PathId, Said};
 use crate::LayerError;
+use crate::recon::BodyPlace;
 use crate::tar::sparse::Segment;
 
 /// How much of a body is held in memory while it moves.
@@ -26,11 +25,9 @@ impl Extract<'_> {
         for gone in self.tree.under(id).into_iter().rev() {
             self.forget(gone, spelling)?;
         }
-        let place = self.tree.place_mut(id);
-        place.children.clear();
-        let (parent, name) = (place.parent, Arc::clone(&place.name));
-        let parent = self.directories.get(&self.tree, parent).map_err(refused(spelling))?;
-        parent.remove_tree(&name).map_err(refused(spelling))?;
+        self.tree.forget_under(id);
+        let parent = self.directories.get(&self.tree, self.tree.place(id).parent).map_err(refused(spelling))?;
+        parent.remove_tree(self.tree.name(id)).map_err(refused(spelling))?;
         Ok(())
     }
 
@@ -51,22 +48,16 @@ impl Extract<'_> {
 
     /// Moves the body of a file whose last name goes into `recon`.
     fn rescue(&mut self, id: PathId, file: FileId, spelling: &[u8]) -> Outcome<()> {
-        let node = self.tree.file(file);
-        let Some(body) = node.body else { return Ok(()) };
-        let length = node.stored;
-        let mut runs = match &node.runs {
-            Some(runs) => runs.to_vec(),
-            None => vec![Segment { offset: 0, length }],
-        };
+        let Some(BodyPlace::File { length, runs, .. }) = self.tree.body(file) else { return Ok(()) };
+        let mut runs = runs.map_or_else(|| vec![Segment { offset: 0, length }], <[Segment]>::to_vec);
         runs.reverse();
-        let (parent, name) = (self.tree.place(id).parent, Arc::clone(&self.tree.place(id).name));
-        let parent = self.directories.get(&self.tree, parent).map_err(refused(spelling))?;
-        let file = parent.open_file(&name).map_err(refused(spelling))?;
+        let parent = self.directories.get(&self.tree, self.tree.place(id).parent).map_err(refused(spelling))?;
+        let from = parent.open_file(self.tree.name(id)).map_err(refused(spelling))?;
         let offset = self.recon.store(|part| {
             let Some(run) = runs.last_mut() else { return Ok(()) };
             let wanted = run.length.min(PART);
             part.resize(usize::try_from(wanted).unwrap_or(0), 0);
-            let read = file.read_at(part, run.offset).map_err(LayerError::sys("reading a replaced file"))?;
+            let read = from.read_at(part, run.offset).map_err(LayerError::sys("reading a replaced file"))?;
             part.truncate(read);
             let read = u64::try_from(read).unwrap_or(0);
             (run.offset, run.length) = (run.offset + read, run.length - read);
@@ -75,9 +66,7 @@ impl Extract<'_> {
             }
             Ok(())
         })?;
-        if let Some(place) = self.bodies.get_mut(body) {
-            *place = BodyIn::Stored { offset, length };
-        }
+        self.tree.store_body(file, offset);
         let written = self.written();
         *written = written.saturating_sub(length);
         Ok(())

@@ -1,6 +1,6 @@
 //! Which path of the layer a name in the tar means. Decided by the table alone; the disk is not asked.
 
-use mica_core::{Kind, RelPath};
+use mica_core::RelPath;
 
 use super::tree::{PathId, Said, Tree};
 use crate::error::lossy;
@@ -69,18 +69,18 @@ impl Walk {
             }
             _ => {}
         }
-        let missing = Step::Missing { directory: self.at, name: name.clone() };
-        let Some(child) = tree.child(self.at, &name) else { return Some(missing) };
-        Some(match &tree.place(child).said {
-            Said::Nothing => missing,
+        let directory = self.at;
+        let Some(child) = tree.child(directory, &name) else { return Some(Step::Missing { directory, name }) };
+        Some(match tree.place(child).said {
+            Said::Nothing => Step::Missing { directory, name },
             Said::Directory(_) => {
                 self.at = child;
                 Step::At(child)
             }
             Said::Link(_) => Step::NoDirectory(child),
-            Said::File(file) => match &tree.file(*file).kind {
-                Kind::Symlink { target } => self.follow(target),
-                _ => Step::NoDirectory(child),
+            Said::File(file) => match tree.symlink(file) {
+                Some(target) => self.follow(target),
+                None => Step::NoDirectory(child),
             },
         })
     }
