@@ -38,6 +38,11 @@ pub enum LoadFrom {
     Layout(PathBuf),
 }
 
+/// How many layers are unpacked at a time, whatever the number of cores. Each has three threads and holds 6 MiB of buffers
+/// besides what its entries take, and a load is to stay below 64 MiB: of 16 layers with 8,000 entries each, six at once
+/// peak at 50 MB and all of them at 100.
+const AT_ONCE: usize = 6;
+
 /// What to load.
 #[derive(Debug)]
 pub struct Load {
@@ -45,7 +50,7 @@ pub struct Load {
     pub from: LoadFrom,
     /// Of an image for several platforms, which to take.
     pub platforms: Platforms,
-    /// How many layers are unpacked at a time.
+    /// How many layers may be unpacked at a time; memory allows six.
     pub threads: usize,
 }
 
@@ -248,6 +253,11 @@ fn given_manifest(image: &SourceImage) -> Option<RawManifest> {
     Some(synthesize_manifest(&image.config, &layers?))
 }
 
+/// How many of these layers are unpacked at a time where `threads` are allowed.
+fn at_once(threads: usize, layers: usize) -> usize {
+    threads.min(AT_ONCE).clamp(1, layers.max(1))
+}
+
 /// A file in staging that is gone with its descriptor.
 fn spool_file(staging: &Dir) -> Result<DiskFile> {
     match staging.create_unnamed(0o600) {
@@ -275,7 +285,7 @@ impl Work<'_> {
     fn stage(&self, layers: Vec<DiffId>, threads: usize) -> Result<()> {
         let mut layers = layers;
         layers.sort_by_key(|layer| self.layers.get(layer).map_or(0, |layer| layer.size));
-        let threads = threads.clamp(1, layers.len().max(1));
+        let threads = at_once(threads, layers.len());
         let queue = Mutex::new(layers);
         let failure = Mutex::new(None);
         let stopped = AtomicBool::new(false);
@@ -367,5 +377,18 @@ impl Work<'_> {
         std::io::copy(&mut body, &mut blob).map_err(|error| Error::because(Kind::System, what(), error))?;
         self.batch.keep_blob(blob).map_err(|error| Error::from(error).while_(what()))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_layers_are_unpacked_at_once_than_memory_allows() {
+        let cases = [(1, 9, 1), (4, 9, 4), (4, 3, 3), (64, 9, AT_ONCE), (64, 2, 2), (0, 9, 1), (0, 0, 1), (64, 0, 1)];
+        for (threads, layers, at_a_time) in cases {
+            assert_eq!(at_once(threads, layers), at_a_time, "{threads} threads, {layers} layers");
+        }
     }
 }
