@@ -39,7 +39,7 @@ use session::Session;
 
 /// What `cargo xtask bench --help` prints.
 pub(crate) const HELP: &str = "\
-usage: cargo xtask bench [NAME…] [--check] [--quick] [--list] [--fetch]
+usage: cargo xtask bench [NAME…] [--check] [--quick] [--list] [--fetch] [--report]
 
 Measures mica and other tools on the same work, on this machine, as root. Without a NAME all jobs are run, which takes about 25
 minutes, and docs/benchmarks.md is written anew; with NAMEs only these, and what they find is printed.
@@ -50,6 +50,8 @@ minutes, and docs/benchmarks.md is written anew; with NAMEs only these, and what
   --quick   fewer runs and smaller sizes, for a look while one works; its numbers are never written to the docs
   --fetch   first downloads peers and floors that are not installed (docker, igzip) as Debian packages and unpacks them into
             target/bench/peers, where the bench finds them. Nothing is installed
+  --report  runs nothing and writes docs/benchmarks.md from the last numbers of every job, each with its date: for jobs that were run one
+            by one. A job whose last numbers are quick ones, or that was never run, is NOT RUN there
 
 How it is fair: contenders take turns (A B A B), each from the same state, with its input in memory. Where one writes to disk, the time
 ends when the disk has it. Every tool has folders and daemons of its own under target/bench/work, gone when the job ends; all of it runs
@@ -73,6 +75,7 @@ pub(crate) struct Options {
     quick: bool,
     list: bool,
     fetch: bool,
+    report: bool,
 }
 
 impl Options {
@@ -84,9 +87,13 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--list" => options.list = true,
                 "--fetch" => options.fetch = true,
+                "--report" => options.report = true,
                 name if jobs::ALL.iter().any(|job| job.name == name) => options.names.push(name.to_owned()),
                 other => bail!("bench has no job or flag {other:?}; cargo xtask bench --list and --help name all"),
             }
+        }
+        if options.report && (options.check || options.quick || options.fetch || !options.names.is_empty()) {
+            bail!("bench --report runs nothing: it takes no job and no other flag");
         }
         Ok(options)
     }
@@ -94,6 +101,7 @@ impl Options {
     /// The jobs to run, in the order of all.
     fn chosen(&self, asked_for: &[&str]) -> Vec<&'static Kind> {
         let wanted = |job: &&Kind| match (self.names.is_empty(), self.check) {
+            _ if self.report => false,
             (false, _) => self.names.iter().any(|name| name == job.name),
             (true, true) => asked_for.contains(&job.name),
             (true, false) => true,
@@ -103,7 +111,7 @@ impl Options {
 
     /// Whether this run is one that the docs are written from.
     const fn is_whole(&self) -> bool {
-        self.names.is_empty() && !self.check && !self.quick
+        self.names.is_empty() && !self.check && !self.quick && !self.report
     }
 }
 
@@ -139,6 +147,9 @@ pub(crate) fn run(root: &Path, options: &Options, words: &[&str]) -> Result<bool
         }
         results.write(&file)?;
     }
+    if options.report {
+        results.jobs.retain(|_, measured| !measured.quick);
+    }
     let judged = targets::judge(&targets, &results);
     let shown: Vec<_> = judged
         .iter()
@@ -148,7 +159,7 @@ pub(crate) fn run(root: &Path, options: &Options, words: &[&str]) -> Result<bool
     for (target, verdict) in shown {
         println!("{:<11} {:<18} {}", verdict.grade, target.name, verdict.because);
     }
-    if options.is_whole() {
+    if options.is_whole() || options.report {
         report::write(root, &report::Machine::of(&session), &results, &judged)?;
         println!("\nwrote docs/benchmarks.md");
     }
@@ -212,6 +223,8 @@ mod tests {
         assert!(Options::parse(&["lod"]).unwrap_err().to_string().contains("\"lod\""));
         assert!(Options::parse(&[]).unwrap().is_whole());
         assert!(!Options::parse(&["--quick"]).unwrap().is_whole());
+        assert_eq!(names(&["--report"]), [""; 0]);
+        assert!(Options::parse(&["--report", "run"]).unwrap_err().to_string().contains("no job"));
     }
 
     #[test]
