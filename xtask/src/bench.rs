@@ -168,13 +168,15 @@ pub(crate) fn run(root: &Path, options: &Options, words: &[&str]) -> Result<bool
 
 /// Builds what is measured, and the folders to do it in.
 fn prepare(root: &Path, options: &Options) -> Result<Session> {
-    let status = cargo(root)
-        .args(["build", "--quiet", "--release", "--package", "mica-cli"])
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run cargo build")?;
-    if !status.success() {
-        bail!("mica does not build");
+    if !options.report {
+        let status = cargo(root)
+            .args(["build", "--quiet", "--release", "--package", "mica-cli"])
+            .stdin(Stdio::null())
+            .status()
+            .context("cannot run cargo build")?;
+        if !status.success() {
+            bail!("mica does not build");
+        }
     }
     let target = Workspace::members(root)?.target_directory;
     let session = Session::new(&target, target.join("release/mica"), options.quick)?;
