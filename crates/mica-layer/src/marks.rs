@@ -82,6 +82,47 @@ impl Marks {
         }
     }
 
+    /// The attribute of a directory that merges with another lower path than its own, and of a file without content whose content is at another:
+    /// its value is read by [`Redirect::parse`](mica_core::plan::Redirect::parse) (Linux 4.10). Only where the prefix is
+    /// [`Marks::Trusted`] does overlayfs write it or follow it.
+    #[must_use]
+    pub const fn redirect(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.redirect",
+            Self::User => b"user.overlay.redirect",
+        }
+    }
+
+    /// The attribute of a file whose content, up to its own size, is below (Linux 4.19); its value is empty, or says the length and the digest of that
+    /// (`struct ovl_metacopy`, Linux 6.6). As with [`Marks::redirect`], overlayfs knows it with the prefix of [`Marks::Trusted`] alone.
+    #[must_use]
+    pub const fn metacopy(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.metacopy",
+            Self::User => b"user.overlay.metacopy",
+        }
+    }
+
+    /// The attribute of a file that has been brought up from a lower file of several names, not all of which may be links of it yet; its value is that file's lower
+    /// path with a leading slash. Ours alone: overlayfs knows no such thing.
+    #[must_use]
+    pub const fn joining(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.mica.joining",
+            Self::User => b"user.overlay.mica.joining",
+        }
+    }
+
+    /// The attribute of what has been brought up that says which inode number it had, and keeps; its value is that number's eight bytes, the lowest first. Ours
+    /// alone, and of no meaning to a layer.
+    #[must_use]
+    pub const fn ino(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.mica.ino",
+            Self::User => b"user.overlay.mica.ino",
+        }
+    }
+
     /// The mark, and its value, of an empty file that stands for a device; `None` for what is no device.
     #[must_use]
     pub fn of_device(self, kind: &Kind) -> Option<(&'static [u8], Vec<u8>)> {

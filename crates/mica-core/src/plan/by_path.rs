@@ -15,6 +15,36 @@ pub enum Redirect {
     Relative(Name),
 }
 
+impl Redirect {
+    /// Reads the mark's value; `None` for what says no place, which overlayfs refuses too (`ovl_get_redirect_xattr`, Linux 4.10).
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        match value.strip_prefix(b"/") {
+            Some(path) => RelPath::parse(path).ok().filter(|path| !path.is_root()).map(Self::Absolute),
+            None => Name::new(value).ok().map(Self::Relative),
+        }
+    }
+
+    /// The mark's value.
+    #[must_use]
+    pub fn value(&self) -> Vec<u8> {
+        match self {
+            Self::Absolute(path) => [b"/", path.as_bytes()].concat(),
+            Self::Relative(name) => name.as_bytes().to_vec(),
+        }
+    }
+
+    /// The lower path that it says, on what has the name's lower path `lower` without it; `None` where a relative one stands in a directory that has no lower
+    /// path.
+    #[must_use]
+    pub fn lead(&self, lower: Option<&RelPath>) -> Option<RelPath> {
+        match self {
+            Self::Absolute(path) => Some(path.clone()),
+            Self::Relative(name) => Some(lower?.parent()?.join(name)),
+        }
+    }
+}
+
 /// What stands at a path of an upper.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Standing {
@@ -248,9 +278,7 @@ where
         let Some(spot) = self.spot(path)? else { return Ok(None) };
         Ok(match &spot.standing {
             Some(Standing::Directory { .. }) => self.merges_at(&spot)?,
-            Some(Standing::Leaf(StandingLeaf { redirect: Some(redirect), .. })) => {
-                redirected(redirect, spot.lower.as_ref())
-            }
+            Some(Standing::Leaf(StandingLeaf { redirect: Some(redirect), .. })) => redirect.lead(spot.lower.as_ref()),
             _ => spot.lower,
         })
     }
@@ -373,9 +401,7 @@ where
     fn merges_at(&self, spot: &Spot) -> Result<Option<RelPath>, U::Error> {
         let lower = match &spot.standing {
             Some(Standing::Directory { opaque: false, redirect: None }) => spot.lower.clone(),
-            Some(Standing::Directory { opaque: false, redirect: Some(redirect) }) => {
-                redirected(redirect, spot.lower.as_ref())
-            }
+            Some(Standing::Directory { opaque: false, redirect: Some(redirect) }) => redirect.lead(spot.lower.as_ref()),
             _ => None,
         };
         match lower {
@@ -412,13 +438,6 @@ where
     }
 }
 
-fn redirected(redirect: &Redirect, lower: Option<&RelPath>) -> Option<RelPath> {
-    match redirect {
-        Redirect::Absolute(path) => Some(path.clone()),
-        Redirect::Relative(name) => Some(lower?.parent()?.join(name)),
-    }
-}
-
 const fn data(leaf: &StandingLeaf) -> Data {
     if leaf.metacopy {
         Data::Below { redirect: matches!(leaf.redirect, Some(Redirect::Absolute(_))) }
@@ -431,5 +450,37 @@ const fn leaf_kind(kind: StandingKind) -> LeafKind {
     match kind {
         StandingKind::Regular { size } => LeafKind::Regular { large: size >= LEAST_METACOPY },
         StandingKind::Other => LeafKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod value_tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_a_path_from_the_root_or_one_name() {
+        let (path, name) = (RelPath::parse(b"a/b \xff").unwrap(), Name::new(b"c").unwrap());
+        for (value, says) in [
+            (&b"/a/b \xff"[..], Some(Redirect::Absolute(path.clone()))),
+            (b"c", Some(Redirect::Relative(name.clone()))),
+            (b"", None),
+            (b"/", None),
+            (b"/a/", None),
+            (b"/a//b", None),
+            (b"//a", None),
+            (b"a/b", None),
+            (b"/a/../b", None),
+            (b"..", None),
+            (b"/a\0", None),
+        ] {
+            assert_eq!(Redirect::parse(value), says, "{value:?}");
+            if let Some(says) = says {
+                assert_eq!(says.value(), value);
+            }
+        }
+        let below = RelPath::parse(b"d/x").unwrap();
+        assert_eq!(Redirect::Absolute(path.clone()).lead(None), Some(path));
+        assert_eq!(Redirect::Relative(name.clone()).lead(Some(&below)), RelPath::parse(b"d/c").ok());
+        assert_eq!(Redirect::Relative(name).lead(None), None);
     }
 }
