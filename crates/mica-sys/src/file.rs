@@ -10,6 +10,10 @@ use crate::error::{Result, SysError};
 use crate::fault::door;
 use crate::stat::{Metadata, Time};
 
+mod content;
+
+pub use content::{Access, ExtendedFlags, Looked};
+
 /// An open file. It remembers the name that it was opened by, for errors.
 #[derive(Debug)]
 pub struct File {

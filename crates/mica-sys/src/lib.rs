@@ -18,7 +18,7 @@ mod xattr;
 
 pub use dir::{Dir, DirEntry};
 pub use error::SysError;
-pub use file::File;
+pub use file::{Access, ExtendedFlags, File, Looked};
 pub use lock::Lock;
 pub use mmap::Mapping;
 pub use rustix::io::Errno;
