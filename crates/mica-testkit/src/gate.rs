@@ -94,6 +94,15 @@ pub fn fuse() -> Gate {
     opened.map(drop).map_err(|error| format!("/dev/fuse: {error}"))
 }
 
+/// FUSE over io_uring is in the kernel, and root may turn it on: [`FuseRings`](crate::FuseRings).
+///
+/// # Errors
+/// Where not.
+pub fn rings() -> Gate {
+    fuse()?;
+    crate::rings::possible()
+}
+
 /// Loop devices can be made.
 ///
 /// # Errors

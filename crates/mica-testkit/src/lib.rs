@@ -5,6 +5,7 @@
 //! * [`needs!`]: skips a test aloud where the machine cannot run it.
 //! * [`Scratch`], [`LoopFs`], [`in_mount_namespace`]: places that clean up after themselves, mounts included.
 //! * [`OrdinaryUser`]: somebody who is not root, for one test.
+//! * [`FuseRings`]: FUSE over io_uring, turned on for one test.
 //! * [`assert_no_test_file_is_forgotten`]: a file of tests that no `mod` names would never run.
 //! * [`driver_suite`]: what every [`mica_union::Driver`] must show.
 //! * [`differential`]: random operations, in every driver's union and in a plain directory.
@@ -29,12 +30,14 @@ pub mod driver_suite;
 pub mod gate;
 mod ordinary_user;
 mod place;
+mod rings;
 mod rootfs;
 mod snapshot;
 mod suite_files;
 
 pub use ordinary_user::OrdinaryUser;
 pub use place::{LoopFs, Scratch, in_mount_namespace};
+pub use rings::FuseRings;
 pub use rootfs::busybox_rootfs;
 pub use snapshot::Snapshot;
 pub use suite_files::assert_no_test_file_is_forgotten;
