@@ -408,6 +408,15 @@ impl Dir {
         self.rename_how(name, to, new, RenameFlags::EXCHANGE)
     }
 
+    /// Renames over whatever has the new name, and leaves a character device 0:0 at the old one in the same step
+    /// (`RENAME_WHITEOUT`, Linux 3.18).
+    ///
+    /// # Errors
+    /// `EINVAL` where the file system has no such rename; `renameat2`'s.
+    pub fn rename_leaving_whiteout(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
+        self.rename_how(name, to, new, RenameFlags::WHITEOUT)
+    }
+
     fn rename_how(&self, name: &[u8], to: &Self, new: &[u8], how: RenameFlags) -> Result<()> {
         component("renameat2", name)?;
         component("renameat2", new)?;

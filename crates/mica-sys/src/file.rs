@@ -168,11 +168,20 @@ impl File {
         }
         let size = from.metadata()?.size;
         self.set_len(size)?;
+        self.copy_start(from, size)
+    }
+
+    /// Copies the first `length` bytes of `from` here, or all where it has fewer, from data to data: what is a hole there is left as it
+    /// is here, so this file must hold nothing but holes. Its size is at least `length` already.
+    ///
+    /// # Errors
+    /// Of the call that was refused; part of the content may be there.
+    pub fn copy_start(&self, from: &Self, length: u64) -> Result<()> {
         let mut at = 0;
-        while at < size {
-            let Some(data) = from.next_data(at)? else { return Ok(()) };
+        while at < length {
+            let Some(data) = from.next_data(at)?.filter(|data| *data < length) else { return Ok(()) };
             let hole = rustix::fs::seek(&from.file, rustix::fs::SeekFrom::Hole(data));
-            let hole = hole.map_err(|errno| from.wrong("lseek", errno))?;
+            let hole = hole.map_err(|errno| from.wrong("lseek", errno))?.min(length);
             self.copy_run(from, data, hole)?;
             at = hole;
         }

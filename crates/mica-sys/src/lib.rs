@@ -14,6 +14,7 @@ pub mod mount;
 pub mod process;
 mod raw;
 pub mod stat;
+mod times;
 mod xattr;
 
 pub use dir::{Dir, DirEntry};
@@ -23,3 +24,5 @@ pub use lock::Lock;
 pub use mmap::Mapping;
 pub use rustix::io::Errno;
 pub use stat::{FileKind, Metadata, Time};
+pub use times::SetTime;
+pub use xattr::SetXattr;

@@ -93,6 +93,21 @@ impl Lock {
     }
 }
 
+impl Dir {
+    /// Locks this directory itself for as long as this handle, and clones of it, are open; `false` where somebody else has locked it, also by
+    /// another handle of this process.
+    ///
+    /// # Errors
+    /// `flock`'s.
+    pub fn try_lock(&self) -> Result<bool> {
+        match rustix::fs::flock(self, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(errno) => Err(SysError::new("flock", b".", errno)),
+        }
+    }
+}
+
 fn interrupted(name: &[u8]) -> SysError {
     SysError::new("flock", name, Errno::INTR)
 }

@@ -83,6 +83,8 @@ pub struct Metadata {
     pub rdev_major: u32,
     /// Of a device: which one.
     pub rdev_minor: u32,
+    /// Last reading, as far as the mount keeps count of it.
+    pub atime: Time,
     /// Last change of content.
     pub mtime: Time,
     /// Last change of content or attributes.
@@ -106,6 +108,7 @@ impl Metadata {
             dev: stat.st_dev,
             rdev_major: rustix::fs::major(stat.st_rdev),
             rdev_minor: rustix::fs::minor(stat.st_rdev),
+            atime: time(stat.st_atime, stat.st_atime_nsec),
             mtime: time(stat.st_mtime, stat.st_mtime_nsec),
             ctime: time(stat.st_ctime, stat.st_ctime_nsec),
         }
@@ -127,6 +130,7 @@ impl Metadata {
             dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
             rdev_major: stat.stx_rdev_major,
             rdev_minor: stat.stx_rdev_minor,
+            atime: time(stat.stx_atime),
             mtime: time(stat.stx_mtime),
             ctime: time(stat.stx_ctime),
         };

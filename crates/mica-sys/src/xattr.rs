@@ -13,6 +13,28 @@ use crate::file::File;
 /// What Linux allows for one value, and for the list of names (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
 const MOST: usize = 65536;
 
+/// What setting an attribute may find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SetXattr {
+    /// The attribute, which it replaces, or none.
+    #[default]
+    Any,
+    /// None; else `EEXIST` (`XATTR_CREATE`).
+    Create,
+    /// The attribute; else `ENODATA` (`XATTR_REPLACE`).
+    Replace,
+}
+
+impl SetXattr {
+    const fn flags(self) -> XattrFlags {
+        match self {
+            Self::Any => XattrFlags::empty(),
+            Self::Create => XattrFlags::CREATE,
+            Self::Replace => XattrFlags::REPLACE,
+        }
+    }
+}
+
 fn about(name: &[u8], attribute: &[u8]) -> Vec<u8> {
     [name, b" ", attribute].concat()
 }
@@ -75,9 +97,17 @@ impl Dir {
     /// # Errors
     /// `EOPNOTSUPP` where the file system has none, `EPERM` for `user.*` on a symlink or device; `lsetxattr`'s.
     pub fn set_xattr(&self, name: &[u8], attribute: &[u8], value: &[u8]) -> Result<()> {
+        self.set_xattr_how(name, attribute, value, SetXattr::Any)
+    }
+
+    /// Sets an attribute of `name` itself, if what is there is what may be.
+    ///
+    /// # Errors
+    /// As [`Dir::set_xattr`]; those that `how` names.
+    pub fn set_xattr_how(&self, name: &[u8], attribute: &[u8], value: &[u8], how: SetXattr) -> Result<()> {
         component("lsetxattr", name)?;
         door("lsetxattr", name)?;
-        rustix::fs::lsetxattr(&self.proc_path(name)[..], attribute, value, XattrFlags::empty())
+        rustix::fs::lsetxattr(&self.proc_path(name)[..], attribute, value, how.flags())
             .map_err(|errno| SysError::new("lsetxattr", about(name, attribute), errno))
     }
 

@@ -71,7 +71,7 @@ fn own_xattrs(dir: &Dir) -> Xattrs {
 
 fn describe(metadata: &Metadata, xattrs: &Xattrs, content: &str) -> String {
     // How much space is used is not compared: delayed allocation changes it without anybody's doing.
-    let metadata = Metadata { blocks: 0, ..metadata.clone() };
+    let metadata = Metadata { blocks: 0, atime: mica_sys::Time::default(), ..metadata.clone() };
     let xattrs: Vec<String> = xattrs
         .iter()
         .map(|(key, value)| {

@@ -4,6 +4,7 @@
 //! is `mica-runtime`'s. Pids are the kernel's numbers; where one could be reused a pidfd stands for the process.
 
 mod exec;
+mod fs_ids;
 mod id_map;
 mod identity;
 mod inside;
@@ -17,6 +18,7 @@ mod user_namespace;
 mod wait;
 
 pub use exec::{Fork, close_on_exec_from, exec, exit_now, fork, memory_file, redirect, sealed_copy, take_inherited};
+pub use fs_ids::FsIds;
 pub use id_map::{IdMaps, IdRow, id_maps, in_initial_user_namespace};
 pub use identity::{
     CapSets, Caps, Limit, clear_ambient, drop_bounding, effective_caps, effective_gid, effective_uid, give_pipe,
