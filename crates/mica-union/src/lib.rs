@@ -16,6 +16,7 @@
 mod dirs;
 mod error;
 mod flat;
+pub mod fuse;
 mod mounted;
 pub mod overlay;
 mod probe;

@@ -1,0 +1,11 @@
+//! The union in user space: one server for one mount, which shows a stack with an optional upper and keeps what POSIX promises
+//! over copy-up.
+//!
+//! What it must do is `docs/design/0007-fuse-union.md`; which module does what, and what one may ask of another,
+//! `docs/design/0008-fuse-inside.md`.
+
+mod ids;
+mod serve;
+
+pub use ids::{IdRow, Ids, OVERFLOW, Squash};
+pub use serve::{Options, OptionsError, Passthrough, Transport};
