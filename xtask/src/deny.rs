@@ -5,9 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::workspace;
+use crate::tool;
+
+const NAME: &str = "cargo-deny";
 
 /// The release that the checks are held against; its minor version fixes the form of `deny.toml`.
 const VERSION: &str = "0.20.2";
@@ -16,7 +18,7 @@ const VERSION: &str = "0.20.2";
 pub(crate) fn check(root: &Path) -> Result<bool> {
     let program = match found(root) {
         Some(program) => program,
-        None => install(root)?,
+        None => tool::install(root, NAME, VERSION).context("without it nothing looks at licences")?,
     };
     let mut good = true;
     for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
@@ -35,38 +37,14 @@ pub(crate) fn check(root: &Path) -> Result<bool> {
 
 /// A cargo-deny that is here already: ours, or one of the same minor version on the path.
 pub(crate) fn found(root: &Path) -> Option<PathBuf> {
-    [ours(root), PathBuf::from("cargo-deny")]
+    [tool::ours(root, NAME), PathBuf::from(NAME)]
         .into_iter()
-        .find(|program| version(program).is_some_and(|version| fits(&version)))
-}
-
-fn ours(root: &Path) -> PathBuf {
-    root.join("target/tools/bin/cargo-deny")
-}
-
-/// What `cargo-deny --version` prints after its name.
-fn version(program: &Path) -> Option<String> {
-    let output = Command::new(program).arg("--version").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    text.trim().strip_prefix("cargo-deny ").map(str::to_owned)
+        .find(|program| tool::version(program, NAME).is_some_and(|version| fits(&version)))
 }
 
 fn fits(version: &str) -> bool {
     let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
     minor(version) == minor(VERSION)
-}
-
-fn install(root: &Path) -> Result<PathBuf> {
-    println!("    building cargo-deny {VERSION} into target/tools, once");
-    let status = workspace::cargo(root)
-        .args(["install", "--quiet", "--locked", "--version", VERSION, "--root", "target/tools", "cargo-deny"])
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run cargo install")?;
-    if !status.success() {
-        bail!("cargo-deny {VERSION} cannot be built here; without it nothing looks at licences");
-    }
-    Ok(ours(root))
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@
 
 mod arch;
 mod bench;
+mod conformance;
 mod deny;
 mod fuzz;
 mod man;
 mod test;
+mod tool;
 mod workspace;
 
 use std::process::ExitCode;
@@ -26,6 +28,7 @@ usage: cargo xtask COMMAND
                                --fast      no package is installed, and documentation, doc tests and the README wait
   bench [NAME…]                mica and other tools on the same work, measured; bench --help teaches
   arch                         the arrows between rooms, file sizes, and what a room must not do
+  conformance [SUITE…]         pjdfstest, what a copy-up can break, and stress-ng, on unions; conformance --help teaches
   deny                         licences, sources and banned crates, by deny.toml (builds cargo-deny once)
   fuzz [--seconds N] [NAME…]   the fuzz targets, four seconds each unless told otherwise
   man [--check]                man pages and shell completions, made from the command line's definition";
@@ -60,6 +63,11 @@ fn run(args: &[String]) -> Result<bool> {
         }
         ("bench", words) => bench::run(&root, &bench::Options::parse(words)?, words),
         ("arch", []) => told(&arch::check(&root)?),
+        ("conformance", ["help" | "--help" | "-h"]) => {
+            println!("{}", conformance::HELP);
+            Ok(true)
+        }
+        ("conformance", words) => conformance::run(&root, &conformance::Options::parse(words)?),
         ("deny", []) => deny::check(&root),
         ("fuzz", flags) => fuzz::run(&root, &fuzz::Options::parse(flags)?),
         ("man", []) => man::write(&root).map(|()| true),

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use super::traces::Traces;
 use super::{Outcome, Tally, machine};
+use crate::tool;
 use crate::workspace::Workspace;
 
 /// Seconds after which a command of a session is ended.
@@ -73,7 +74,7 @@ fn missing(turns: &[Turn]) -> Result<Option<String>> {
         return Ok(Some("needs root".to_owned()));
     }
     let programs = turns.iter().filter_map(|turn| turn.command.split_whitespace().next());
-    let absent = programs.filter(|program| *program != "mica").find(|program| !machine::on_path(program));
+    let absent = programs.filter(|program| *program != "mica").find(|program| !tool::on_path(program));
     Ok(absent.map(|program| format!("needs {program}")))
 }
 

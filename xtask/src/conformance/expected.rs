@@ -1,0 +1,103 @@
+//! What each subject scores in each suite. `docs/conformance.md` says why of every failure of ours.
+
+use super::Suite;
+
+/// A row of the table.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) suite: Suite,
+    pub(super) subject: &'static str,
+    /// As an ordinary user, root of a user namespace.
+    pub(super) user: bool,
+    pub(super) passed: usize,
+    pub(super) failing: Failing,
+    pub(super) skipped: usize,
+}
+
+/// What fails.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Failing {
+    /// So many; of what others made, where the names would fill pages.
+    Count(usize),
+    /// Exactly these.
+    These(&'static [&'static str]),
+}
+
+use Failing::{Count, These};
+
+const fn root(suite: Suite, subject: &'static str, passed: usize, failing: Failing, skipped: usize) -> Expected {
+    Expected { suite, subject, user: false, passed, failing, skipped }
+}
+
+const fn user(suite: Suite, subject: &'static str, passed: usize, failing: Failing, skipped: usize) -> Expected {
+    Expected { suite, subject, user: true, passed, failing, skipped }
+}
+
+/// stress-ng 0.15's own `io-uring` stressor fails on every union.
+const IO_URING: Failing = These(&["io-uring"]);
+
+/// The stressors that the second transport has time for: many threads, many names, mappings, locks, descriptors that are passed on.
+pub(super) const FEW_STRESSORS: [&str; 14] = [
+    "aio",
+    "chmod",
+    "copy-file",
+    "dentry",
+    "dir",
+    "fallocate",
+    "getdent",
+    "hdd",
+    "link",
+    "locka",
+    "mmap",
+    "rename",
+    "seek",
+    "utime",
+];
+
+/// The table. Linux 6.18, ext4, pjdfstest 0.2.2, stress-ng 0.15.
+pub(super) const ALL: &[Expected] = &[
+    root(Suite::Pjd, "mica", 391, These(&[]), 7),
+    root(Suite::Pjd, "mica-ring", 391, These(&[]), 7),
+    root(Suite::Copyup, "mica", 45, These(&[]), 0),
+    root(Suite::Copyup, "mica-ring", 45, These(&[]), 0),
+    root(Suite::Stress, "mica", 52, IO_URING, 4),
+    root(Suite::Stress, "mica-ring", 52, IO_URING, 4),
+    // Nobody makes devices in a user namespace: the rows of block and character devices are EPERM there.
+    user(Suite::Pjd, "mica", 306, Count(84), 8),
+    user(Suite::Copyup, "mica", 42, Count(3), 0),
+    root(Suite::Pjd, "ext4", 391, These(&[]), 7),
+    root(Suite::Copyup, "ext4", 45, These(&[]), 0),
+    // Its own whiteout is the character device that pjdfstest makes.
+    root(Suite::Pjd, "overlay", 350, Count(40), 8),
+    root(
+        Suite::Copyup,
+        "overlay",
+        37,
+        These(&[
+            "ro_mmap_sees_later_write",
+            "private_mmap_after_unlink",
+            "hard_links_survive_copyup",
+            "rename_lower_dir",
+            "mknod_char_0_0",
+            "atime_update_on_lower_read",
+            "rename_whiteout",
+            "file_handle_survives_copyup",
+        ]),
+        0,
+    ),
+    root(Suite::Stress, "overlay", 52, IO_URING, 4),
+    root(Suite::Pjd, "overlay-full", 350, Count(40), 8),
+    root(Suite::Copyup, "overlay-full", 39, Count(6), 0),
+    user(Suite::Pjd, "overlay", 306, Count(84), 8),
+    user(Suite::Copyup, "overlay", 35, Count(10), 0),
+    root(Suite::Pjd, "fuse-overlayfs", 341, Count(49), 8),
+    root(Suite::Copyup, "fuse-overlayfs", 34, Count(11), 0),
+    root(Suite::Stress, "fuse-overlayfs", 50, IO_URING, 6),
+    user(Suite::Pjd, "fuse-overlayfs", 296, Count(94), 8),
+    user(Suite::Copyup, "fuse-overlayfs", 32, Count(13), 0),
+];
+
+/// What is expected; `None` where it was never measured.
+pub(super) fn of(suite: Suite, subject: &str, user: bool) -> Option<&'static Expected> {
+    ALL.iter().find(|row| row.suite == suite && row.subject == subject && row.user == user)
+}
