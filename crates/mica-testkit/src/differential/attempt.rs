@@ -51,6 +51,16 @@ impl Op {
                 write_at(&file, 1, *fill)?;
                 return contents(&file).map(Seen::Bytes);
             }
+            Self::WriteRenamed { from, to, fill } => {
+                let ((parent, name), (other, new)) = (parent(root, from)?, parent(root, to)?);
+                let file = open(root, from, OFlags::RDWR | OFlags::NOFOLLOW, 0)?;
+                if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+                    return Err(Errno::SPIPE);
+                }
+                rustix::fs::renameat(&parent, &name[..], &other, &new[..])?;
+                write_at(&file, 1, *fill)?;
+                return other.read(&new, u64::MAX).map(Seen::Bytes).map_err(errno);
+            }
             Self::Stat { path } => {
                 let (parent, name) = parent(root, path)?;
                 let found = parent.stat(&name).map_err(errno)?;
@@ -167,6 +177,7 @@ impl Op {
                     How::Replace => RenameFlags::empty(),
                     How::NoReplace => RenameFlags::NOREPLACE,
                     How::Exchange => RenameFlags::EXCHANGE,
+                    How::Whiteout => RenameFlags::WHITEOUT,
                 };
                 rustix::fs::renameat_with(&from, &old[..], &to, &new[..], flags)
             }

@@ -7,7 +7,7 @@ use mica_sys::Errno;
 
 use super::base::Privilege;
 use super::model::Model;
-use super::op::{Node, Op};
+use super::op::{How, Node, Op};
 
 /// A way to differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,8 @@ pub enum Divergence {
     NoListToRemove,
     /// A device 0:0 is not made: `EPERM`. Nobody makes it then.
     NoDeviceZero,
+    /// A rename that leaves a device 0:0 behind is refused: `EINVAL`. Nobody does it then.
+    NoWhiteoutRename,
     /// Two names that an upper's file got after it was copied up may show different inode numbers, and renaming one to the
     /// other is `ESTALE`. Which names share a file is compared in the upper alone; nobody does such a rename, nor copies
     /// such names.
@@ -69,6 +71,12 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         driver: "overlay",
+        what: Divergence::NoWhiteoutRename,
+        whose: None,
+        why: "ovl_rename knows NOREPLACE and EXCHANGE alone",
+    },
+    Known {
+        driver: "overlay",
         what: Divergence::NumbersPart,
         whose: Some(Privilege::OneId),
         why: "the handle in overlay.origin is not decoded in a user namespace, so that a second look-up finds no lower",
@@ -87,7 +95,8 @@ impl Divergence {
     #[must_use]
     pub fn refuses(self, op: &Op, model: &Model) -> Option<Errno> {
         match (self, op) {
-            (Self::DirectoryStays, Op::Rename { from, to, .. }) => {
+            (Self::NoWhiteoutRename, Op::Rename { how: How::Whiteout, .. }) => Some(Errno::INVAL),
+            (Self::DirectoryStays, Op::Rename { from, to, how }) if *how != How::Whiteout => {
                 let is_lower_dir = |path| model.resolve(path, false).is_some_and(|path| model.is_lower_dir(&path));
                 (is_lower_dir(from) || is_lower_dir(to)).then_some(Errno::XDEV)
             }

@@ -75,7 +75,7 @@ fn suits(rng: &mut Rng, model: &Model, row: Row, path: &RelPath) -> bool {
         _ if row.wants_content() => kind == Some(FileKind::File),
         Row::List => kind == Some(FileKind::Directory),
         Row::RemoveDir => model.is_empty_dir(path),
-        Row::RenameOnto => kind != Some(FileKind::Directory) || model.is_empty_dir(path),
+        Row::RenameOnto | Row::WhiteoutOnto => kind != Some(FileKind::Directory) || model.is_empty_dir(path),
         Row::Unlink | Row::LinkFrom => kind != Some(FileKind::Directory),
         // What a directory at the top holds is most of the tree.
         Row::RemoveTree | Row::MoveFrom => path.depth() > 1 || kind != Some(FileKind::Directory) || rng.once_in(8),
@@ -131,8 +131,8 @@ fn other(rng: &mut Rng, model: &Model, row: Row, first: &RelPath) -> RelPath {
         let inside = real.as_ref().is_some_and(|path| path.is_at_or_under(first));
         found = path;
         let good = match row {
-            Row::RenameOnto => free || same_kind,
-            Row::RenameFrom => absent || same_kind,
+            Row::RenameOnto | Row::WhiteoutOnto => free || same_kind,
+            Row::RenameFrom | Row::WhiteoutFrom => absent || same_kind,
             _ => true,
         };
         if good && !inside {
@@ -161,6 +161,12 @@ fn build(rng: &mut Rng, model: &Model, row: Row, path: RelPath, privilege: Privi
         Row::NoReplaceOnto => Op::Rename { from: second(Row::NoReplaceFrom, &path), to: path, how: How::NoReplace },
         Row::ExchangeFrom => Op::Rename { to: second(Row::ExchangeWith, &path), from: path, how: How::Exchange },
         Row::ExchangeWith => Op::Rename { from: second(Row::ExchangeFrom, &path), to: path, how: How::Exchange },
+        Row::WhiteoutFrom => Op::Rename { to: second(Row::WhiteoutOnto, &path), from: path, how: How::Whiteout },
+        Row::WhiteoutOnto => Op::Rename { from: second(Row::WhiteoutFrom, &path), to: path, how: How::Whiteout },
+        Row::WriteRenamed => {
+            let to = second(Row::RenameOnto, &path);
+            Op::WriteRenamed { from: path, to, fill: fill(rng) }
+        }
         Row::MoveFrom => Op::Move { to: second(Row::MoveTo, &path), from: path },
         Row::MoveTo => Op::Move { from: second(Row::MoveFrom, &path), to: path },
         Row::Create => Op::Create { path, mode: base::mode(rng), fill: fill(rng) },

@@ -79,7 +79,7 @@ impl Origin {
         let always_a_dir = matches!(self, Self::LowerDir | Self::Merged);
         match row {
             Row::Overwrite => !matches!(self, Self::LowerDir | Self::Merged) || row.makes_or_replaces(),
-            Row::RenameOnto => true,
+            Row::RenameOnto | Row::WhiteoutOnto => true,
             Row::List | Row::RemoveDir => !never_a_dir && !matches!(self, Self::Deleted),
             Row::Unlink | Row::LinkFrom => !always_a_dir && !matches!(self, Self::Deleted),
             _ if row.wants_content() => !always_a_dir && !matches!(self, Self::Deleted),
@@ -441,6 +441,14 @@ impl Model {
             Op::Rename { from, to, how } => {
                 let (from, to) = (at(from, false), at(to, false));
                 self.renamed(&from, &to, *how);
+                if *how == How::Whiteout && !self.files.contains_key(&from) {
+                    self.make(from, FileKind::CharDevice, b"");
+                }
+            }
+            Op::WriteRenamed { from, to, .. } => {
+                let (from, to) = (at(from, false), at(to, false));
+                self.renamed(&from, &to, How::Replace);
+                self.up(&to);
             }
             Op::Move { from, to } => {
                 let (from, to) = (at(from, false), at(to, false));
@@ -476,7 +484,7 @@ impl Model {
 
     fn renamed(&mut self, from: &RelPath, to: &RelPath, how: How) {
         let same = |model: &Self| model.files.get(to).is_some_and(|file| file.number == model.files[from].number);
-        if from == to || how == How::Replace && same(self) {
+        if from == to || how != How::Exchange && same(self) {
             // rename(2) of two names of one file does nothing.
             return;
         }

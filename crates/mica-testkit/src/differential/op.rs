@@ -49,6 +49,8 @@ pub enum How {
     NoReplace,
     /// Both names stay.
     Exchange,
+    /// As `Replace`, and a device 0:0 is left where the name was: what an overlay asks of the file system that its upper is on.
+    Whiteout,
 }
 
 /// One operation. Sizes and offsets are eighths of the file's size at that moment, so that an operation means something also
@@ -80,6 +82,8 @@ pub enum Op {
     ReadHeld { path: RelPath, fill: Fill },
     /// Opened, unlinked, written to and read.
     WriteUnlinked { path: RelPath, fill: Fill },
+    /// Opened, renamed, written to, and read by its new name.
+    WriteRenamed { from: RelPath, to: RelPath, fill: Fill },
     /// Opened for writing, and nothing is written.
     Touch { path: RelPath },
     /// Reads the whole.
@@ -135,9 +139,9 @@ macro_rules! rows {
 }
 
 rows! {
-    Create Overwrite WriteAt WriteBeyond Append Shrink Grow Allocate Punch MapWrite ReadHeld WriteUnlinked Touch
+    Create Overwrite WriteAt WriteBeyond Append Shrink Grow Allocate Punch MapWrite ReadHeld WriteUnlinked WriteRenamed Touch
     Read Stat List MakeDir MakeFifo MakeDevice MakeDeviceZero Symlink LinkUnnamed LinkFrom LinkTo Unlink RemoveDir
-    RemoveTree RenameFrom RenameOnto NoReplaceFrom NoReplaceOnto ExchangeFrom ExchangeWith MoveFrom MoveTo Chmod
+    RemoveTree RenameFrom RenameOnto NoReplaceFrom NoReplaceOnto ExchangeFrom ExchangeWith WhiteoutFrom WhiteoutOnto MoveFrom MoveTo Chmod
     Chown SetTime SetXattr RemoveXattr
 }
 
@@ -163,7 +167,7 @@ impl Row {
     /// Whether the path may name nothing, or something.
     #[must_use]
     pub const fn makes_or_replaces(self) -> bool {
-        matches!(self, Self::Overwrite | Self::RenameOnto)
+        matches!(self, Self::Overwrite | Self::RenameOnto | Self::WhiteoutOnto)
     }
 
     /// Whether the path should be a regular file.
@@ -182,6 +186,7 @@ impl Row {
                 | Self::MapWrite
                 | Self::ReadHeld
                 | Self::WriteUnlinked
+                | Self::WriteRenamed
                 | Self::Touch
                 | Self::Read
         )
@@ -206,6 +211,7 @@ impl Op {
             Self::MapWrite { path, .. } => one(Row::MapWrite, path),
             Self::ReadHeld { path, .. } => one(Row::ReadHeld, path),
             Self::WriteUnlinked { path, .. } => one(Row::WriteUnlinked, path),
+            Self::WriteRenamed { from, to, .. } => vec![(Row::WriteRenamed, from), (Row::RenameOnto, to)],
             Self::Touch { path } => one(Row::Touch, path),
             Self::Read { path } => one(Row::Read, path),
             Self::Stat { path } => one(Row::Stat, path),
@@ -225,6 +231,7 @@ impl Op {
                 vec![(Row::NoReplaceFrom, from), (Row::NoReplaceOnto, to)]
             }
             Self::Rename { from, to, how: How::Exchange } => vec![(Row::ExchangeFrom, from), (Row::ExchangeWith, to)],
+            Self::Rename { from, to, how: How::Whiteout } => vec![(Row::WhiteoutFrom, from), (Row::WhiteoutOnto, to)],
             Self::Move { from, to } => vec![(Row::MoveFrom, from), (Row::MoveTo, to)],
             Self::Chmod { path, .. } => one(Row::Chmod, path),
             Self::Chown { path, .. } => one(Row::Chown, path),
@@ -262,6 +269,7 @@ impl Op {
             self,
             Self::Create { .. }
                 | Self::WriteUnlinked { .. }
+                | Self::WriteRenamed { .. }
                 | Self::MakeDir { .. }
                 | Self::MakeNode { .. }
                 | Self::Symlink { .. }

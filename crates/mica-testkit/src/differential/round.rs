@@ -177,7 +177,7 @@ impl<'a> Round<'a> {
             }
         }
         let asks_who_shares = match op {
-            Op::Rename { from, to, .. } => self.model.is_one_file(from, to),
+            Op::Rename { from, to, .. } | Op::WriteRenamed { from, to, .. } => self.model.is_one_file(from, to),
             Op::Move { from, .. } => self.model.has_links_inside(from),
             _ => false,
         };
