@@ -72,6 +72,17 @@ impl Dir {
         self.resolve(path, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
     }
 
+    /// The directory in which this one is, for its path alone (`O_PATH`); of a root, itself. It is how the place of a directory is found out, and no way into
+    /// a layer.
+    ///
+    /// # Errors
+    /// `openat`'s.
+    pub fn open_parent(&self) -> Result<Self> {
+        rustix::fs::openat(&self.fd, c"..", DIRECTORY | OFlags::PATH, Mode::empty())
+            .map(Self::from_fd)
+            .map_err(|errno| SysError::new("openat", b"..", errno))
+    }
+
     /// Whether nothing can be changed on its mount, or on the whole file system.
     ///
     /// # Errors
@@ -227,6 +238,18 @@ impl Dir {
     /// `ELOOP` for a symlink; `openat`'s.
     pub fn open_file(&self, name: &[u8]) -> Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        component("openat", name)?;
+        rustix::fs::openat(&self.fd, name, flags, Mode::empty())
+            .map(|fd| File::from_fd(fd, name))
+            .map_err(|errno| SysError::new("openat", name, errno))
+    }
+
+    /// Opens the file `name` for reading and writing. A FIFO or device is opened without waiting.
+    ///
+    /// # Errors
+    /// `ELOOP` for a symlink; `openat`'s.
+    pub fn open_file_to_write(&self, name: &[u8]) -> Result<File> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         component("openat", name)?;
         rustix::fs::openat(&self.fd, name, flags, Mode::empty())
             .map(|fd| File::from_fd(fd, name))

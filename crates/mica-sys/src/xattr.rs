@@ -122,12 +122,19 @@ impl Dir {
             .map_err(|errno| SysError::new("lremovexattr", about(name, attribute), errno))
     }
 
-    /// An attribute of this directory; `None` when it has none of that name.
+    /// An attribute of this directory, which may be opened for its path alone (`O_PATH`); `None` when it has none of that name.
     ///
     /// # Errors
     /// `fgetxattr`'s.
     pub fn get_own_xattr(&self, attribute: &[u8]) -> Result<Option<Vec<u8>>> {
-        get(self, attribute, b".")
+        match get(self, attribute, b".") {
+            Err(error) if error.errno() == Errno::BADF => {
+                let path = self.proc_path(b"");
+                absent(value(|buffer| rustix::fs::lgetxattr(&path[..], attribute, buffer)))
+                    .map_err(|errno| SysError::new("lgetxattr", about(b".", attribute), errno))
+            }
+            got => got,
+        }
     }
 
     /// The names of all attributes of this directory.
@@ -148,12 +155,18 @@ impl Dir {
             .map_err(|errno| SysError::new("fremovexattr", about(b".", attribute), errno))
     }
 
-    /// Sets an attribute of this directory.
+    /// Sets an attribute of this directory, which may be opened for its path alone (`O_PATH`).
     ///
     /// # Errors
     /// `fsetxattr`'s.
     pub fn set_own_xattr(&self, attribute: &[u8], value: &[u8]) -> Result<()> {
-        set(self, attribute, value, b".")
+        match set(self, attribute, value, b".") {
+            Err(error) if error.errno() == Errno::BADF => {
+                rustix::fs::lsetxattr(&self.proc_path(b"")[..], attribute, value, XattrFlags::empty())
+                    .map_err(|errno| SysError::new("lsetxattr", about(b".", attribute), errno))
+            }
+            done => done,
+        }
     }
 }
 

@@ -132,6 +132,56 @@ pub enum UnionError {
         /// What was refused.
         source: SysError,
     },
+    /// The upper or its work directory serves another mount.
+    #[error("{driver}: the {role} directory {path:?} is in use by another mount")]
+    InUse {
+        /// The driver.
+        driver: &'static str,
+        /// Which.
+        role: Role,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The upper and its work directory are not on one mount of one file system, so nothing can be renamed between them.
+    #[error("{driver}: the work directory {work:?} is on another mount than the upper directory {upper:?}")]
+    WorkElsewhere {
+        /// The driver.
+        driver: &'static str,
+        /// The upper.
+        upper: PathBuf,
+        /// The work directory.
+        work: PathBuf,
+    },
+    /// The work directory is the upper, or one is in the other.
+    #[error("{driver}: the upper directory {upper:?} and the work directory {work:?} are not apart")]
+    NotApart {
+        /// The driver.
+        driver: &'static str,
+        /// The upper.
+        upper: PathBuf,
+        /// The work directory.
+        work: PathBuf,
+    },
+    /// The upper's file system does not keep the attributes that marks are.
+    #[error("{driver}: {upper:?} cannot be an upper directory: its file system keeps no {prefix}* attributes")]
+    NoMarks {
+        /// The driver.
+        driver: &'static str,
+        /// The upper.
+        upper: PathBuf,
+        /// What the names of marks begin with.
+        prefix: &'static str,
+        /// What was refused.
+        source: SysError,
+    },
+    /// The upper was mounted volatile before.
+    #[error("{driver}: the upper directory {upper:?} was mounted volatile, so what is in it may not be whole")]
+    WasVolatile {
+        /// The driver.
+        driver: &'static str,
+        /// The upper.
+        upper: PathBuf,
+    },
     /// The driver's own record is not one that it wrote.
     #[error("{driver}: {path:?} is not a manifest that this version wrote, or its bytes have changed")]
     Manifest {
@@ -216,6 +266,15 @@ impl UnionError {
             Self::Copy { source, .. } if source.is_denied() || source.errno() == Errno::OPNOTSUPP => {
                 Some("this file system or user namespace does not keep such an owner or attribute")
             }
+            Self::InUse { .. } => Some("unmount the other one first, or give this mount directories of its own"),
+            Self::WorkElsewhere { .. } => Some("put the work directory beside the upper directory"),
+            Self::NoMarks { source, .. } if source.is_denied() => {
+                Some("only root of the machine sets such attributes; without privilege marks are `user.overlay.*`")
+            }
+            Self::NoMarks { .. } => Some(
+                "put the upper directory on a file system with extended attributes, as ext4, xfs, btrfs or tmpfs of Linux 6.6",
+            ),
+            Self::WasVolatile { .. } => Some("begin with an empty upper and an empty work directory"),
             Self::Changing { .. } => Some("try again when the container writes less, or has ended"),
             Self::Manifest { .. } => {
                 Some("the upper directory is whole; what was not yet in it is in `tree` beside this file")

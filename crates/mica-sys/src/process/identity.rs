@@ -171,6 +171,18 @@ pub fn set_umask(mask: u32) {
     rustix::process::umask(Mode::from_raw_mode(mask));
 }
 
+/// The mask of permission bits that this process takes from what it makes. It is only looked at: umask(2) would change it for other threads.
+///
+/// # Errors
+/// Of reading `/proc/self/status`; `EINVAL` where it does not say.
+pub fn umask() -> Result<u32, SysError> {
+    let wrong = |errno| super::failed("read", "/proc/self/status")(errno);
+    let status = std::fs::read_to_string("/proc/self/status")
+        .map_err(|error| wrong(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).ok_or_else(|| wrong(Errno::INVAL))
+}
+
 /// Gives this process a new, empty session keyring, so that it does not possess its caller's keys.
 pub fn join_new_session_keyring() -> Result<(), SysError> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_ulong = 1;

@@ -1,0 +1,82 @@
+//! Marks: set on what stands or is made, and taken off.
+
+use mica_core::RelPath;
+use mica_core::plan::{Mark, Redirect, RedirectKind};
+use mica_sys::{Dir, Errno, SetTime, SysError};
+
+use super::{Carrier, CarryError, Stand, unasked};
+
+/// Redirects up to here are kept by every file system that can be an upper; overlayfs writes none that is longer (`ovl_redirect_max`, Linux 6.18).
+const SURE: usize = 256;
+
+/// The attribute that a write takes off a file.
+const CAPABILITY: &[u8] = b"security.capability";
+
+impl Carrier {
+    pub(super) fn set_mark(&self, dir: &Dir, name: &[u8], mark: &[u8], value: &[u8]) -> Result<(), SysError> {
+        dir.set_xattr(name, mark, value)
+    }
+
+    /// Sets a redirect to `lower`.
+    pub(super) fn redirect(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        kind: RedirectKind,
+        lower: RelPath,
+    ) -> Result<(), CarryError> {
+        let redirect = match kind {
+            RedirectKind::Absolute => Redirect::Absolute(lower),
+            RedirectKind::Relative => Redirect::Relative(lower.name().ok_or_else(|| unasked("redirect"))?),
+        };
+        let value = redirect.value();
+        self.set_mark(dir, name, self.marks.redirect(), &value).map_err(|error| match error.errno() {
+            // What ext4 says of a value that is larger than its block is that the disk is full.
+            Errno::NOSPC | Errno::RANGE | Errno::TOOBIG | Errno::NAMETOOLONG if value.len() > SURE => {
+                CarryError::RedirectTooLong(error)
+            }
+            _ => error.into(),
+        })
+    }
+
+    pub(super) fn unmark(&self, stand: &Stand, mark: Mark) -> Result<(), SysError> {
+        let remove = |mark| match stand.dir.remove_xattr(stand.name(), mark) {
+            Err(error) if error.errno() == Errno::NODATA => Ok(()),
+            removed => removed,
+        };
+        match mark {
+            // Without the first the second says nothing.
+            Mark::Metacopy => {
+                remove(self.marks.metacopy())?;
+                remove(self.marks.redirect())
+            }
+            // What cannot carry the mark has none.
+            Mark::Joining => match remove(self.marks.joining()) {
+                Err(error) if error.errno() == Errno::PERM => Ok(()),
+                removed => removed,
+            },
+            Mark::Opaque | Mark::Redirect(_) => Err(unasked("unmark")),
+        }
+    }
+
+    /// Copies the content of `from` into the metacopy that stands, as much as its size says, and keeps what writing changes: both times, the bits
+    /// that lend rights, and the capability.
+    pub(super) fn fill(&self, stand: &Stand, from: &mica_sys::File) -> Result<(), SysError> {
+        let file = stand.dir.open_file_to_write(stand.name())?;
+        let before = file.metadata()?;
+        let capability = file.get_xattr(CAPABILITY)?;
+        if from.metadata()?.size == before.size {
+            file.copy_from(from)?;
+        } else {
+            file.copy_start(from, before.size)?;
+        }
+        if let Some(capability) = capability {
+            file.set_xattr(CAPABILITY, &capability)?;
+        }
+        if file.metadata()?.mode != before.mode {
+            file.set_mode(before.mode)?;
+        }
+        file.set_times(SetTime::To(before.atime), SetTime::To(before.mtime))?;
+        if self.volatile { Ok(()) } else { file.sync_content() }
+    }
+}

@@ -1,0 +1,186 @@
+//! Opening an upper: whose it is, what is left from before, what its file system keeps.
+//!
+//! ```text
+//!   upper/                     locked (flock) while it is open
+//!   work/                      locked too
+//!     fuse/                    temporary files of plans; removed with all that a crash left in it, and made anew
+//!     work/incompat/volatile/  the kernel's word for an upper of which not all may be on disk
+//! ```
+
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+use mica_core::plan::Features;
+use mica_layer::{Ability, Ids, Marks};
+use mica_sys::process::{IdRow, effective_gid, effective_uid, id_maps, in_initial_user_namespace, umask};
+use mica_sys::{Dir, Errno, FileKind, SysError};
+
+use super::{Carrier, Whiteouts};
+use crate::overlay::is_upper_in_use;
+use crate::{Role, UnionError, UpperDirs};
+
+/// The driver's directory in `work`.
+const OWN: &[u8] = b"fuse";
+
+/// Where overlayfs says that an upper was mounted volatile (`ovl_create_volatile_dirty`, Linux 5.10).
+const VOLATILE: [&[u8]; 3] = [b"work", b"incompat", b"volatile"];
+
+/// How an upper is opened.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    /// What errors call the driver.
+    pub(crate) driver: &'static str,
+    /// The directories.
+    pub(crate) dirs: &'a UpperDirs,
+    /// How the upper says what it says.
+    pub(crate) marks: Marks,
+    /// What can be put on its disk.
+    pub(crate) ability: Ability,
+    /// Which marks may be written.
+    pub(crate) features: Features,
+}
+
+/// What this process can put on disk: all as root of the machine, else the IDs of its user namespace.
+///
+/// # Errors
+/// Of reading what the kernel says of this process.
+pub(crate) fn ability_here() -> Result<Ability, SysError> {
+    if in_initial_user_namespace()? {
+        return Ok(match effective_uid() {
+            0 => Ability::native(),
+            uid => Ability::namespaced(Ids::Mapped(vec![(uid, 1)]), Ids::Mapped(vec![(effective_gid(), 1)])),
+        });
+    }
+    let maps = id_maps()?;
+    let ids = |rows: &[IdRow]| Ids::Mapped(rows.iter().map(|row| (row.inside, row.count)).collect());
+    Ok(Ability::namespaced(ids(&maps.uids), ids(&maps.gids)))
+}
+
+impl Carrier {
+    /// Opens an upper for one mount.
+    ///
+    /// # Errors
+    /// [`UnionError`]: a directory that cannot be used, and why. Nothing in the upper is changed.
+    pub(crate) fn open(opening: Opening<'_>) -> Result<Self, UnionError> {
+        let Opening { driver, dirs, marks, ability, features } = opening;
+        let upper = open(driver, Role::Upper, &dirs.upper)?;
+        let base = open(driver, Role::Work, &dirs.work)?;
+        let in_work = |source| UnionError::Work { driver, work: dirs.work.clone(), source };
+        let places = || (dirs.upper.clone(), dirs.work.clone());
+        if !are_apart(&upper, &base).map_err(in_work)? {
+            let (upper, work) = places();
+            return Err(UnionError::NotApart { driver, upper, work });
+        }
+        for (role, dir, path) in [(Role::Upper, &upper, &dirs.upper), (Role::Work, &base, &dirs.work)] {
+            let is_ours = dir.try_lock().map_err(|source| UnionError::Open { driver, role, source })?;
+            // Where nothing can be asked of overlayfs, it has nothing mounted that this process could disturb.
+            let is_kernels = role == Role::Upper && is_upper_in_use(path, marks).unwrap_or(false);
+            if !is_ours || is_kernels {
+                return Err(UnionError::InUse { driver, role, path: path.clone() });
+            }
+        }
+        if was_volatile(&base).map_err(in_work)? {
+            return Err(UnionError::WasVolatile { driver, upper: dirs.upper.clone() });
+        }
+        if !is_one_mount(&base, &upper).map_err(in_work)? {
+            let (upper, work) = places();
+            return Err(UnionError::WorkElsewhere { driver, upper, work });
+        }
+        base.remove_tree(OWN).map_err(in_work)?;
+        base.mkdir(OWN, 0o700).map_err(in_work)?;
+        let work = base.open_dir(OWN).map_err(in_work)?;
+        // What is made in it gets nothing from it, as a default access control list would give.
+        for attribute in work.list_own_xattrs().map_err(in_work)? {
+            if attribute.starts_with(b"system.posix_acl_") {
+                work.remove_own_xattr(&attribute).map_err(in_work)?;
+            }
+        }
+        try_mark(&work, marks).map_err(|source| UnionError::NoMarks {
+            driver,
+            upper: dirs.upper.clone(),
+            prefix: std::str::from_utf8(marks.prefix()).unwrap_or_default(),
+            source,
+        })?;
+        let whiteouts = try_whiteout(&work).map_err(in_work)?;
+        if dirs.volatile {
+            say_volatile(&base).map_err(in_work)?;
+        }
+        Ok(Self {
+            upper,
+            _base: base,
+            work,
+            marks,
+            ability,
+            features,
+            volatile: dirs.volatile,
+            whiteouts,
+            umask: umask().map_err(in_work)?,
+            ids: (effective_uid(), effective_gid()),
+            serial: AtomicU64::new(0),
+        })
+    }
+}
+
+fn open(driver: &'static str, role: Role, path: &Path) -> Result<Dir, UnionError> {
+    Dir::open(path).map_err(|source| UnionError::Open { driver, role, source })
+}
+
+/// Whether neither is the other, or in it.
+fn are_apart(upper: &Dir, work: &Dir) -> Result<bool, SysError> {
+    Ok(!is_at_or_above(upper, work)? && !is_at_or_above(work, upper)?)
+}
+
+/// Whether `above` is met on the way from `dir` to the root.
+fn is_at_or_above(above: &Dir, dir: &Dir) -> Result<bool, SysError> {
+    let wanted = above.metadata()?;
+    let mut at = dir.try_clone()?;
+    let mut here = at.metadata()?;
+    loop {
+        if (here.dev, here.ino) == (wanted.dev, wanted.ino) {
+            return Ok(true);
+        }
+        let parent = at.open_parent()?;
+        let next = parent.metadata()?;
+        if (next.dev, next.ino) == (here.dev, here.ino) {
+            return Ok(false);
+        }
+        (at, here) = (parent, next);
+    }
+}
+
+/// Whether things can be renamed from one to the other. A name that is not there is tried: the kernel looks at the mounts before the names
+/// (`do_renameat2`, Linux 6.18).
+fn is_one_mount(work: &Dir, upper: &Dir) -> Result<bool, SysError> {
+    const NONE: &[u8] = b".mica-no-such-name";
+    match work.rename_noreplace(NONE, upper, NONE) {
+        Err(error) if error.errno() == Errno::XDEV => Ok(false),
+        Err(error) if error.is_not_found() => Ok(true),
+        tried => tried.map(|()| true),
+    }
+}
+
+fn try_mark(work: &Dir, marks: Marks) -> Result<(), SysError> {
+    work.set_own_xattr(marks.origin(), b"")?;
+    work.remove_own_xattr(marks.origin())
+}
+
+fn try_whiteout(work: &Dir) -> Result<Whiteouts, SysError> {
+    const TRIED: &[u8] = b"whiteout";
+    match work.mknod(TRIED, FileKind::CharDevice, 0, 0, 0) {
+        Ok(()) => work.unlink(TRIED).map(|()| Whiteouts::Devices),
+        Err(error) if error.errno() == Errno::PERM => Ok(Whiteouts::Files),
+        Err(error) => Err(error),
+    }
+}
+
+fn was_volatile(base: &Dir) -> Result<bool, SysError> {
+    Ok(base.open_dir_if_there(&VOLATILE.join(&b'/'))?.is_some())
+}
+
+fn say_volatile(base: &Dir) -> Result<(), SysError> {
+    let mut dir = base.try_clone()?;
+    for name in VOLATILE {
+        dir = dir.ensure_dir(name, 0o700)?;
+    }
+    Ok(())
+}
