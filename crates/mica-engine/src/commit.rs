@@ -4,8 +4,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use mica_core::image::{ContainerConfig, History, ImageConfig, Platform, RootFs};
-use mica_core::{Attrs, ImageId, Layer, Stack};
-use mica_layer::{LayerError, Over, Pack, Reach, UpperLayer};
+use mica_core::{Attrs, ImageId, Stack};
+use mica_layer::{Files, Over, Pack, Reach, UpperLayer};
 use mica_sys::Dir;
 use mica_transport::{Reference, SinkLayer};
 
@@ -183,9 +183,9 @@ impl Engine {
         // copy has none.
         let (below, ability) = (self.below(&known)?, self.store.ability());
         let over = Over { below: &below, ability, reach: Reach::CopiedUp };
-        let upper = UpperLayer::new(Dir::open(&known.container.upper())?, self.store.marks(), over);
-        let mut layers: Vec<&(dyn Layer<Error = LayerError> + Sync)> = vec![&upper];
-        layers.extend(below.layers().iter().map(|layer| layer as &(dyn Layer<Error = LayerError> + Sync)));
+        let upper = UpperLayer::new(Dir::open(&known.container.upper())?, self.store.marks(), over)?;
+        let mut layers: Vec<&(dyn Files + Sync)> = vec![&upper];
+        layers.extend(below.layers().iter().map(|layer| layer as &(dyn Files + Sync)));
         let over = Over { below: &Stack::new(layers), ability, reach: Reach::All };
         let pack = Pack { marks: None, root: Some(Attrs::default()), over: Some(over) };
         mica_layer::pack(&dir, &pack, out)?;

@@ -40,7 +40,8 @@ impl Engine {
             layers.push(DirLayer::new(one_mount(path)?, self.store.marks()).into());
         }
         for layer in known.image_layers().iter().rev() {
-            layers.push(self.store.require_layer(layer)?.index()?.into());
+            let layer = self.store.require_layer(layer)?;
+            layers.push(AnyLayer::Sealed { index: layer.index()?, diff: layer.diff_path() });
         }
         Ok(Stack::new(layers))
     }

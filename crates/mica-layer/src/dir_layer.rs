@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mica_core::{Change, Layer, LayerEntry, Name, RelPath, Stack, changes};
-use mica_sys::{Dir, Errno, SysError};
+use mica_sys::{Dir, Errno, File, SysError};
 
+use crate::any_layer::open_file;
 use crate::ladder::open_path;
-use crate::tree::{Seen, look, look_at_self, reading};
-use crate::{Ability, LayerError, Marks, Over, Reach, UpperLayer};
+use crate::tree::{look, look_at_self, reading};
+use crate::{Ability, Files, LayerError, Marks, Over, Reach, UpperLayer};
 
 /// A directory as a [`Layer`]: read as the kernel's overlayfs reads it, at the moment of the question.
 ///
@@ -35,19 +36,8 @@ impl DirLayer {
         &self.dir
     }
 
-    pub(crate) const fn marks(&self) -> Marks {
-        self.marks
-    }
-
-    /// What is at `path`, which is not the root, with what is only seen on disk.
-    pub(crate) fn look(&self, path: &RelPath) -> Result<Option<Seen>, LayerError> {
-        let Some((parent, name)) = path.split() else { return Ok(None) };
-        let Some(parent) = self.open(&parent)? else { return Ok(None) };
-        Ok(look(&parent, name.as_bytes(), path, Some(self.marks))?)
-    }
-
     /// Opens the directory `path`; `None` when there is none.
-    fn open(&self, path: &RelPath) -> Result<Option<Arc<Dir>>, LayerError> {
+    pub(crate) fn open_dir(&self, path: &RelPath) -> Result<Option<Arc<Dir>>, LayerError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, dir)) = &*last
             && at == path
@@ -76,7 +66,7 @@ impl DirLayer {
 }
 
 /// Whether there is nothing, or something else than a directory, at the path or on the way.
-fn is_no_directory(error: &SysError) -> bool {
+pub(crate) fn is_no_directory(error: &SysError) -> bool {
     matches!(error.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }
 
@@ -87,11 +77,13 @@ impl Layer for DirLayer {
         if path.is_root() {
             return Ok(Some(LayerEntry::Node(look_at_self(&self.dir, path, Some(self.marks))?)));
         }
-        Ok(self.look(path)?.map(|seen| seen.entry))
+        let Some((parent, name)) = path.split() else { return Ok(None) };
+        let Some(parent) = self.open_dir(&parent)? else { return Ok(None) };
+        Ok(look(&parent, name.as_bytes(), path, Some(self.marks))?.map(|seen| seen.entry))
     }
 
     fn names(&self, path: &RelPath) -> Result<Vec<Name>, LayerError> {
-        let Some(dir) = self.open(path)? else {
+        let Some(dir) = self.open_dir(path)? else {
             return Ok(Vec::new());
         };
         let entries = match dir.read_dir() {
@@ -102,15 +94,21 @@ impl Layer for DirLayer {
     }
 }
 
-/// What the upper in `upper` changes in `below`, sorted by path; it costs what changed. What could not be put on disk of
+impl Files for DirLayer {
+    fn open(&self, path: &RelPath) -> Result<File, LayerError> {
+        open_file(&self.dir, path)
+    }
+}
+
+/// What the upper in `upper` changes in `below`, sorted by path; it costs what changed, and of a renamed directory what it names. What could not be put on disk of
 /// the layers is no change.
 ///
 /// # Errors
 /// When the upper or a layer of the stack that had to be asked cannot be read.
 pub fn diff_upper<L>(upper: &Dir, marks: Marks, below: &Stack<L>, ability: &Ability) -> Result<Vec<Change>, LayerError>
 where
-    L: Layer<Error = LayerError> + Sync,
+    L: Files + Sync,
 {
     let dir = upper.try_clone().map_err(reading(&RelPath::root()))?;
-    changes(&UpperLayer::new(dir, marks, Over { below, ability, reach: Reach::CopiedUp }), below)
+    changes(&UpperLayer::new(dir, marks, Over { below, ability, reach: Reach::CopiedUp })?, below)
 }

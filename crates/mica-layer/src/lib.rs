@@ -15,8 +15,10 @@
 //! * [`pack`]: an upper becomes a layer tar, the same bytes for the same tree; [`apply_onto`]: it is brought onto a live
 //!   directory.
 //! * [`DirLayer`]: a directory with the kernel's [`Marks`], asked as a layer.
+//! * [`UpperLayer`]: an upper over its stack ([`Below`]), in which what redirects, metacopies and joining files lead to is said in
+//!   full.
 //! * [`Ability`], [`stand_in`], [`restore`]: what a store without privilege has on disk for what it cannot make, and the
-//!   way back; [`UpperLayer`]: an upper read so, over its stack.
+//!   way back.
 //! * [`decoder`], [`encoder`]: the compression around a tar.
 //! * [`rebuild`]: the very tar back, from `diff/`, `index` and `recon` ([`recon::format`]).
 //!
@@ -27,9 +29,11 @@
 mod ability;
 mod any_layer;
 mod apply;
+mod below;
 mod compress;
 mod dir_layer;
 mod error;
+mod expand;
 pub mod index;
 mod ladder;
 mod limits;
@@ -46,13 +50,15 @@ mod whiteout;
 pub use ability::{Ability, Ids, Privilege};
 pub use any_layer::AnyLayer;
 pub use apply::{Applied, Apply, ApplyError, apply_onto};
+pub use below::{Below, Files};
 pub use compress::{Compression, CompressionError, Decoder, Encoder, decoder, decoder_within, encoder};
 pub use dir_layer::{DirLayer, diff_upper};
 pub use error::{EntryError, LayerError, Result};
+pub use expand::UpperLayer;
 pub use index::Index;
 pub use limits::Limits;
 pub use marks::Marks;
-pub use over::{Below, Over, Reach, UpperLayer};
+pub use over::{Over, Reach};
 pub use pack::{Pack, PackError, Packed, pack};
 pub use recon::rebuild;
 pub use stand_in::{StandIn, restore, stand_in};

@@ -113,6 +113,16 @@ impl Marks {
         }
     }
 
+    /// The attribute of the root of an upper in which files may have [`Marks::joining`]: without it nobody needs to look for them. Its value is empty; it is set
+    /// before the first of them is made, and stays.
+    #[must_use]
+    pub const fn joins(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.mica.joins",
+            Self::User => b"user.overlay.mica.joins",
+        }
+    }
+
     /// The attribute of what has been brought up that says which inode number it had, and keeps; its value is that number's eight bytes, the lowest first. Ours
     /// alone, and of no meaning to a layer.
     #[must_use]

@@ -7,32 +7,15 @@
 //! * Symlinks, FIFOs and devices cannot carry `user.*`. One that is the same as below is taken for a copy-up.
 //! * A file with several names gets no mark, since its copy is not one with the other names. One that has the size and
 //!   the time of the file below is taken for a copy-up.
-//! * A file that was renamed carries the mark to its new name and says nothing of the old one. Over a file it is taken
-//!   for a copy-up of that one, elsewhere for what it is.
+//! * A file that was renamed carries the mark to its new name. Where it says nothing of the old one (no redirect), it is
+//!   taken for a copy-up of the file that it stands over, and elsewhere for what it is.
 //!
 //! The stack is asked for paths of the upper alone, and of those, in root's store, only for what can have a stand-in
 //! there.
 
-use mica_core::{Kind, Layer, LayerEntry, Name, Node, RelPath, Stack};
-use mica_sys::Dir;
+use mica_core::{Kind, Node, RelPath};
 
-use crate::tree::{Seen, look_at_self};
-use crate::{Ability, DirLayer, LayerError, Marks, restore};
-
-/// What shows below an upper.
-pub trait Below: Sync {
-    /// What shows at `path`; `None` when nothing does.
-    ///
-    /// # Errors
-    /// When a layer that had to be asked cannot be read.
-    fn shown(&self, path: &RelPath) -> Result<Option<Node>, LayerError>;
-}
-
-impl<L: Layer<Error = LayerError> + Sync> Below for Stack<L> {
-    fn shown(&self, path: &RelPath) -> Result<Option<Node>, LayerError> {
-        Ok(self.resolve(path)?.map(|found| found.node))
-    }
-}
+use crate::{Ability, Below, LayerError, Marks, restore};
 
 /// Which of the entries of a directory are read over the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,17 +45,21 @@ impl std::fmt::Debug for Over<'_> {
 }
 
 impl Over<'_> {
-    /// What the upper says of `path`, at which this was seen.
-    pub(crate) fn read(&self, seen: Seen, path: &RelPath, marks: Option<Marks>) -> Result<Seen, LayerError> {
-        let Seen { entry: LayerEntry::Node(found), metadata, has_origin } = seen else { return Ok(seen) };
-        let mut entry = found;
-        if self.may_stand_for_more(&entry)
-            && let Some(below) = self.below.shown(path)?
-            && (self.reach == Reach::All || is_copy_up(&entry, has_origin, &below, marks))
+    /// What the upper says with `found`, which may be a copy of what is at `lower`.
+    pub(crate) fn read(
+        &self,
+        found: Node,
+        has_origin: bool,
+        lower: &RelPath,
+        marks: Option<Marks>,
+    ) -> Result<Node, LayerError> {
+        if self.may_stand_for_more(&found)
+            && let Some(below) = self.below.shown(lower)?
+            && (self.reach == Reach::All || is_copy_up(&found, has_origin, &below.node, marks))
         {
-            entry = restore(entry, &below, self.ability);
+            return Ok(restore(found, &below.node, self.ability));
         }
-        Ok(Seen { entry: LayerEntry::Node(entry), metadata, has_origin })
+        Ok(found)
     }
 
     /// What the upper says of its root, which is always a copy of what is below.
@@ -81,7 +68,7 @@ impl Over<'_> {
             return Ok(found);
         }
         Ok(match self.below.shown(&RelPath::root())? {
-            Some(below) => restore(found, &below, self.ability),
+            Some(below) => restore(found, &below.node, self.ability),
             None => found,
         })
     }
@@ -112,38 +99,6 @@ fn is_copy_up(found: &Node, has_origin: bool, below: &Node, marks: Option<Marks>
         }
         (Kind::File { .. } | Kind::Directory { .. }, _) => false,
         (found, below) => is_told && found == below,
-    }
-}
-
-/// An upper over its stack, as a layer.
-#[derive(Debug)]
-pub struct UpperLayer<'a> {
-    dir: DirLayer,
-    over: Over<'a>,
-}
-
-impl<'a> UpperLayer<'a> {
-    /// The upper `dir` over what is below it.
-    #[must_use]
-    pub const fn new(dir: Dir, marks: Marks, over: Over<'a>) -> Self {
-        Self { dir: DirLayer::new(dir, marks), over }
-    }
-}
-
-impl Layer for UpperLayer<'_> {
-    type Error = LayerError;
-
-    fn entry(&self, path: &RelPath) -> Result<Option<LayerEntry>, LayerError> {
-        if path.is_root() {
-            let root = look_at_self(self.dir.dir(), path, Some(self.dir.marks()))?;
-            return Ok(Some(LayerEntry::Node(self.over.read_root(root)?)));
-        }
-        let Some(seen) = self.dir.look(path)? else { return Ok(None) };
-        Ok(Some(self.over.read(seen, path, Some(self.dir.marks()))?.entry))
-    }
-
-    fn names(&self, path: &RelPath) -> Result<Vec<Name>, LayerError> {
-        self.dir.names(path)
     }
 }
 

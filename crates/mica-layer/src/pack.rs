@@ -1,6 +1,6 @@
 //! An upper, or a whole tree, as a layer tar: of an upper the changeset alone, the same bytes for the same tree.
 //!
-//! Only the upper is read, and for the paths that it has the stack below, where that is given ([`Over`]). Kernel marks become what a layer tar has (OCI image specification, "Whiteouts"), members come
+//! The upper is read, and the stack below, where that is given ([`Over`]), for the paths that the upper has and for what its marks lead to. Kernel marks become what a layer tar has (OCI image specification, "Whiteouts"), members come
 //! sorted by path with `/` lowest, and nothing is written that depends on the machine, the order of its directories or
 //! the time of packing. Sockets are left out, as they mean nothing without the process that made them. A sparse file is
 //! written whole, unless that would be absurd ([`holes`]).
@@ -8,16 +8,17 @@
 mod holes;
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 
 use mica_core::{Attrs, DiffId, DigestHasher, Kind, LayerEntry, Name, Node, RelPath, WHITEOUT_PREFIX};
-use mica_sys::{Dir, File, Metadata};
+use mica_sys::{Dir, Metadata};
 
 use holes::Runs;
 
+use crate::expand::{Expander, FileId, Item, Spot};
 use crate::ladder::Ladder;
 use crate::tar::{Member, MemberKind, WriteError, Writer};
-use crate::tree::{Seen, look, look_at_self, reading, sorted_names};
+use crate::tree::reading;
 use crate::{LayerError, Marks, Over, Reach};
 
 /// The whiteout that makes its directory opaque.
@@ -81,14 +82,14 @@ pub enum PackError {
 pub fn pack(upper: &Dir, how: &Pack<'_>, out: &mut dyn Write) -> Result<Packed, LayerError> {
     let mut packer = Packer {
         tar: Writer::new(Hashing { out, hasher: DigestHasher::default() }),
-        marks: how.marks,
+        expander: Expander::new(upper, how.marks, how.over)?,
         over: how.over,
         entries: 0,
         skipped: Vec::new(),
         groups: HashMap::new(),
     };
-    let merges = packer.root(upper, how.root.as_ref())?;
-    packer.tree(upper, merges)?;
+    let (spot, merges) = packer.root(how.root.as_ref())?;
+    packer.tree(upper, spot, merges)?;
     let tar_size = packer.tar.written() + crate::tar::writer::END_SIZE;
     let hashing = packer.tar.finish()?;
     Ok(Packed {
@@ -101,85 +102,84 @@ pub fn pack(upper: &Dir, how: &Pack<'_>, out: &mut dyn Write) -> Result<Packed, 
 
 struct Packer<'a> {
     tar: Writer<Hashing<'a>>,
-    marks: Option<Marks>,
+    expander: Expander<'a>,
     over: Option<Over<'a>>,
     entries: u64,
     skipped: Vec<RelPath>,
     /// The first path, in order, of each file that has several names, and what it was packed with.
-    groups: HashMap<(u64, u64), (RelPath, Attrs)>,
+    groups: HashMap<FileId, (RelPath, Attrs)>,
 }
 
 impl Packer<'_> {
     /// Writes the root, where it is a change; says whether what is below shows through it.
-    fn root(&mut self, upper: &Dir, below: Option<&Attrs>) -> Result<bool, LayerError> {
-        let mut root = look_at_self(upper, &RelPath::root(), self.marks)?;
-        if let Some(over) = self.over {
-            root = over.read_root(root)?;
-        }
+    fn root(&mut self, below: Option<&Attrs>) -> Result<(Spot, bool), LayerError> {
+        let (root, spot) = self.expander.root()?;
         if below.is_some_and(|below| Attrs { mtime: below.mtime, ..root.attrs.clone() } != *below) {
             self.member(b".", MemberKind::Directory, &root.attrs)?;
         }
-        self.opaque(&RelPath::root(), &root, true)
+        Ok((spot, self.opaque(&RelPath::root(), &root, true)?))
     }
 
-    fn tree(&mut self, upper: &Dir, merges: bool) -> Result<(), LayerError> {
+    fn tree(&mut self, upper: &Dir, root: Spot, merges: bool) -> Result<(), LayerError> {
         let mut ladder = Ladder::new(upper, Dir::open_dir);
-        let mut levels = vec![(RelPath::root(), sorted_names(upper, &RelPath::root())?.into_iter(), merges)];
-        while let Some((parent, names, merges)) = levels.last_mut() {
+        let names = self.expander.names(Some(upper), &root)?.into_iter();
+        let mut levels = vec![Level { spot: root, names, merges }];
+        while let Some(Level { spot, names, merges }) = levels.last_mut() {
             let Some(name) = names.next() else {
+                // What only the lowers have was gone through without a step.
+                if spot.stands {
+                    ladder.step_out();
+                }
                 levels.pop();
-                ladder.step_out();
                 continue;
             };
-            let path = parent.join(&name);
-            let dir = ladder.here().map_err(reading(parent))?;
-            let Some(seen) = look(dir, name.as_bytes(), &path, self.marks)? else {
-                return Err(PackError::Changed { path }.into());
+            let path = spot.path.join(&name);
+            let dir = match spot.stands {
+                true => Some(ladder.here().map_err(reading(&spot.path))?),
+                false => None,
             };
-            let seen = match self.over {
-                Some(over) => over.read(seen, &path, self.marks)?,
-                None => seen,
+            let Some(item) = self.expander.look(dir, spot, &name)? else {
+                if spot.in_place {
+                    return Err(PackError::Changed { path }.into());
+                }
+                continue;
             };
             if name.as_bytes().starts_with(WHITEOUT_PREFIX) {
                 return Err(PackError::WhiteoutName { path }.into());
             }
-            if let Some(node) = self.entry(dir, &name, &path, &seen)? {
-                let merges = self.opaque(&path, node, *merges)?;
-                let inner = dir.open_dir(name.as_bytes()).map_err(reading(&path))?;
-                let names = sorted_names(&inner, &path)?;
-                ladder.step_in(&path, inner);
-                levels.push((path, names.into_iter(), merges));
+            let merges = *merges;
+            self.entry(dir, &path, &item)?;
+            if let Item { entry: LayerEntry::Node(node), spot: Some(inner), .. } = &item {
+                let merges = self.opaque(&path, node, merges)?;
+                let opened = match dir.filter(|_| inner.stands) {
+                    Some(dir) => Some(dir.open_dir(name.as_bytes()).map_err(reading(&path))?),
+                    None => None,
+                };
+                let names = self.expander.names(opened.as_ref(), inner)?.into_iter();
+                if let Some(opened) = opened {
+                    ladder.step_in(&path, opened);
+                }
+                levels.push(Level { spot: inner.clone(), names, merges });
             }
         }
         Ok(())
     }
 
-    /// Writes one entry; gives the directory that it is, to be gone through next.
-    fn entry<'s>(
-        &mut self,
-        dir: &Dir,
-        name: &Name,
-        path: &RelPath,
-        seen: &'s Seen,
-    ) -> Result<Option<&'s Node>, LayerError> {
-        let LayerEntry::Node(node) = &seen.entry else {
-            let hidden = [WHITEOUT_PREFIX, name.as_bytes()].concat();
-            self.mark(&path.parent().unwrap_or_default(), &hidden)?;
-            return Ok(None);
+    /// Writes one entry.
+    fn entry(&mut self, dir: Option<&Dir>, path: &RelPath, item: &Item) -> Result<(), LayerError> {
+        let LayerEntry::Node(node) = &item.entry else {
+            let (parent, name) = path.split().unzip();
+            let hidden = [WHITEOUT_PREFIX, name.as_ref().map_or(&[], Name::as_bytes)].concat();
+            return self.mark(&parent.unwrap_or_default(), &hidden);
         };
-        if node.link_group.is_some() && !matches!(node.kind, Kind::Socket) {
-            let file = (seen.metadata.dev, seen.metadata.ino);
+        if let Some(file) = item.file.clone().filter(|_| !matches!(node.kind, Kind::Socket)) {
             if let Some((first, attrs)) = self.groups.get(&file).cloned() {
-                self.member(path.as_bytes(), MemberKind::HardLink(first.as_bytes()), &attrs)?;
-                return Ok(None);
+                return self.member(path.as_bytes(), MemberKind::HardLink(first.as_bytes()), &attrs);
             }
             self.groups.insert(file, (path.clone(), node.attrs.clone()));
         }
         let kind = match &node.kind {
-            Kind::File { size, .. } => {
-                self.file(dir, name, path, (*size, &node.attrs), &seen.metadata)?;
-                return Ok(None);
-            }
+            Kind::File { size, .. } => return self.file(dir, path, (*size, &node.attrs), item),
             Kind::Directory { .. } => MemberKind::Directory,
             Kind::Symlink { target } => MemberKind::Symlink(target),
             Kind::CharDevice(rdev) => MemberKind::CharDevice(*rdev),
@@ -188,24 +188,24 @@ impl Packer<'_> {
             // A directory has no entry of the last kind: it is said by an index alone.
             _ => {
                 self.skipped.push(path.clone());
-                return Ok(None);
+                return Ok(());
             }
         };
-        self.member(path.as_bytes(), kind, &node.attrs)?;
-        Ok(node.kind.is_directory().then_some(node))
+        self.member(path.as_bytes(), kind, &node.attrs)
     }
 
     fn file(
         &mut self,
-        dir: &Dir,
-        name: &Name,
+        dir: Option<&Dir>,
         path: &RelPath,
         (size, attrs): (u64, &Attrs),
-        was: &Metadata,
+        item: &Item,
     ) -> Result<(), LayerError> {
-        let mut file = dir.open_file(name.as_bytes()).map_err(reading(path))?;
+        let mut file = self.expander.open(dir, path, item)?;
         let changed = || LayerError::from(PackError::Changed { path: path.clone() });
-        if !is_same(&file, was, path)? {
+        let found = file.metadata().map_err(reading(path))?;
+        // The content of what was brought up without it may have been longer below.
+        if item.was.as_ref().is_some_and(|was| key(&found) != key(was)) || found.size < size {
             return Err(changed());
         }
         let runs = holes::runs(&mut file, size)?;
@@ -216,14 +216,16 @@ impl Packer<'_> {
         let member = Member { path: path.as_bytes(), kind, attrs };
         let written = match &runs {
             Some(runs) => self.tar.append(&member, &mut Runs::new(&file, runs)),
-            None => self.tar.append(&member, &mut file),
+            None if item.was.is_some() => self.tar.append(&member, &mut file),
+            None => self.tar.append(&member, &mut (&mut file).take(size)),
         };
         match written {
             Err(LayerError::TarWrite(WriteError::Size { .. })) => return Err(changed()),
             written => written?,
         }
         self.entries += 1;
-        if is_same(&file, was, path)? { Ok(()) } else { Err(changed()) }
+        let now = file.metadata().map_err(reading(path))?;
+        if key(&now) == key(&found) { Ok(()) } else { Err(changed()) }
     }
 
     /// Writes that the directory is opaque, where it says so; `merges`: something below may show through its parent. Says
@@ -240,7 +242,7 @@ impl Packer<'_> {
             }
             return Ok(merges && !opaque);
         };
-        if merges && opaque && over.below.shown(path)?.is_some_and(|below| below.kind.is_directory()) {
+        if merges && opaque && over.below.shown(path)?.is_some_and(|below| below.node.kind.is_directory()) {
             self.mark(path, OPAQUE)?;
         }
         Ok(merges && !opaque)
@@ -264,11 +266,17 @@ impl Packer<'_> {
     }
 }
 
-/// Whether `file` is the one that was looked at, and not written to since.
-fn is_same(file: &File, was: &Metadata, path: &RelPath) -> Result<bool, LayerError> {
-    let now = file.metadata().map_err(reading(path))?;
-    let key = |metadata: &Metadata| (metadata.dev, metadata.ino, metadata.size, metadata.mtime);
-    Ok(key(&now) == key(was))
+/// A directory of the walk.
+struct Level {
+    spot: Spot,
+    names: std::vec::IntoIter<Name>,
+    /// Something below may show through it.
+    merges: bool,
+}
+
+/// What tells a file that was looked at from another, and from itself when it was written to since.
+fn key(metadata: &Metadata) -> impl PartialEq + use<> {
+    (metadata.dev, metadata.ino, metadata.size, metadata.mtime)
 }
 
 /// Hashes what goes through.

@@ -5,6 +5,7 @@
 //! What the kernel's overlayfs would make of the directory as a layer is what is read here: a device 0:0 is a whiteout,
 //! an attribute makes a directory opaque, escaped attributes lose the escape and the overlay's own are not shown.
 
+use mica_core::plan::Redirect;
 use mica_core::{Attrs, Kind, LayerEntry, Name, Node, Rdev, RelPath, Timestamp, Xattrs};
 use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
 
@@ -23,17 +24,39 @@ pub enum TreeError {
         /// The refused call.
         source: SysError,
     },
-    /// A directory that was renamed by a mark (overlayfs, "redirect_dir"): its content stands elsewhere below.
+    /// A directory that was renamed by a mark (overlayfs, "redirect_dir"): its content stands elsewhere below, and it is not known what is below.
     #[error("{path} was renamed with redirect_dir, which is not read here; mount with redirect_dir=off")]
     Redirect {
         /// The directory.
         path: RelPath,
     },
-    /// A file of which only the metadata was copied up (overlayfs, "metacopy"): its content stands below.
+    /// A file of which only the metadata was copied up (overlayfs, "metacopy"): its content stands below, and it is not known what is below.
     #[error("{path} has no content of its own (metacopy), which is not read here; mount with metacopy=off")]
     Metacopy {
         /// The file.
         path: RelPath,
+    },
+    /// A file that is on its way to more names than it has, and it is not known what is below.
+    #[error("{path} is not linked to all of its names yet, and which they are only the layers below say")]
+    Joining {
+        /// The file.
+        path: RelPath,
+    },
+    /// A file whose content is below, and below it is none.
+    #[error("{path} has no content of its own (metacopy), and no file below to have it from")]
+    Astray {
+        /// The file.
+        path: RelPath,
+    },
+    /// A mark whose value says no path.
+    #[error("{path} has a mark {mark:?} with the value {value:?}, which leads nowhere")]
+    Mark {
+        /// The file.
+        path: RelPath,
+        /// The mark, without its prefix.
+        mark: &'static str,
+        /// The value, lossily as text.
+        value: String,
     },
 }
 
@@ -47,6 +70,30 @@ pub(crate) struct Seen {
     pub(crate) metadata: Metadata,
     /// Whether overlayfs says that it copied this up.
     pub(crate) has_origin: bool,
+    /// What it needs of the layers below to be understood.
+    pub(crate) leads: Leads,
+}
+
+/// What marks say of where the rest of a file stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Leads {
+    pub(crate) redirect: Option<Redirect>,
+    pub(crate) metacopy: bool,
+    pub(crate) joining: Option<RelPath>,
+}
+
+impl Leads {
+    /// Refuses what only the layers below explain.
+    pub(crate) fn refuse(&self, kind: FileKind, path: &RelPath) -> Result<(), TreeError> {
+        match self {
+            Self { metacopy: true, .. } if kind == FileKind::File => Err(TreeError::Metacopy { path: path.clone() }),
+            Self { redirect: Some(_), .. } if kind == FileKind::Directory => {
+                Err(TreeError::Redirect { path: path.clone() })
+            }
+            Self { joining: Some(_), .. } => Err(TreeError::Joining { path: path.clone() }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Turns a refused call into a [`TreeError`] that names the path.
@@ -54,8 +101,21 @@ pub(crate) fn reading(path: &RelPath) -> impl FnOnce(SysError) -> TreeError + '_
     |source| TreeError::Read { path: path.clone(), source }
 }
 
-/// Reads `name` in `dir`, which is `path` in the layer; `None` when there is no such name, also when it goes meanwhile.
+/// Reads `name` in `dir`, which is `path` in the layer; `None` when there is no such name, also when it goes meanwhile. What
+/// cannot be understood without the layers below is refused.
 pub(crate) fn look(dir: &Dir, name: &[u8], path: &RelPath, marks: Option<Marks>) -> Result<Option<Seen>, TreeError> {
+    let Some(seen) = look_led(dir, name, path, marks)? else { return Ok(None) };
+    seen.leads.refuse(seen.metadata.kind, path)?;
+    Ok(Some(seen))
+}
+
+/// The same with what leads below, for who knows what is there.
+pub(crate) fn look_led(
+    dir: &Dir,
+    name: &[u8],
+    path: &RelPath,
+    marks: Option<Marks>,
+) -> Result<Option<Seen>, TreeError> {
     for _ in 0..16 {
         match look_closely(dir, name, path, marks) {
             Err(TreeError::Read { source, .. }) if source.is_not_found() => return Ok(None),
@@ -72,8 +132,10 @@ fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Option<Marks>) ->
     let Some(metadata) = dir.stat_if_there(name).map_err(reading(path))? else {
         return Ok(None);
     };
+    let whiteout =
+        |metadata| Some(Seen { entry: LayerEntry::Whiteout, metadata, has_origin: false, leads: Leads::default() });
     if marks.is_some() && metadata.is_whiteout_device() {
-        return Ok(Some(Seen { entry: LayerEntry::Whiteout, metadata, has_origin: false }));
+        return Ok(whiteout(metadata));
     }
     let said = match metadata.kind {
         // `lgetxattr` by path walks through /proc for each attribute; a directory is opened anyway.
@@ -87,15 +149,15 @@ fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Option<Marks>) ->
         }
     };
     if said.whiteout && metadata.kind == FileKind::File {
-        return Ok(Some(Seen { entry: LayerEntry::Whiteout, metadata, has_origin: false }));
+        return Ok(whiteout(metadata));
     }
     let target = match metadata.kind {
         FileKind::Symlink => dir.read_link(name).map_err(reading(path))?,
         _ => Vec::new(),
     };
-    let has_origin = said.origin;
+    let (has_origin, leads) = (said.origin, said.leads.clone());
     let node = node(&metadata, said, target);
-    Ok(Some(Seen { entry: LayerEntry::Node(node), metadata, has_origin }))
+    Ok(Some(Seen { entry: LayerEntry::Node(node), metadata, has_origin, leads }))
 }
 
 /// The names in `dir`, which is `path` in the layer, sorted.
@@ -106,10 +168,12 @@ pub(crate) fn sorted_names(dir: &Dir, path: &RelPath) -> Result<Vec<Name>, TreeE
     Ok(names)
 }
 
-/// Reads the directory `dir` itself, which is `path` in the layer.
+/// Reads the directory `dir` itself, which is `path` in the layer. What cannot be understood without the layers below is
+/// refused.
 pub(crate) fn look_at_self(dir: &Dir, path: &RelPath, marks: Option<Marks>) -> Result<Node, TreeError> {
     let metadata = dir.metadata().map_err(reading(path))?;
     let said = said_of_self(dir, path, marks)?;
+    said.leads.refuse(metadata.kind, path)?;
     Ok(node(&metadata, said, Vec::new()))
 }
 
@@ -154,6 +218,7 @@ struct Said {
     opaque: bool,
     whiteout: bool,
     origin: bool,
+    leads: Leads,
     /// What a file stands for.
     device: Option<Kind>,
     xattrs: Xattrs,
@@ -182,16 +247,26 @@ impl Said {
                 continue;
             }
             let mark = name.get(marks.prefix().len()..).unwrap_or_default();
+            let value = |name: &[u8]| value(name).map_err(reading(path));
             match mark {
                 // "x" only says that the directory has whiteouts that are attributes (Linux 6.7).
-                b"opaque" => said.opaque = value(&name).map_err(reading(path))?.is_some_and(|value| value == b"y"),
+                b"opaque" => said.opaque = value(&name)?.is_some_and(|value| value == b"y"),
                 b"whiteout" => said.whiteout = true,
-                b"redirect" => return Err(TreeError::Redirect { path: path.clone() }),
-                b"metacopy" => return Err(TreeError::Metacopy { path: path.clone() }),
+                b"redirect" => {
+                    said.leads.redirect = leading(value(&name)?, Redirect::parse, "redirect", path)?;
+                }
+                b"metacopy" => said.leads.metacopy = true,
                 b"origin" => said.origin = true,
                 _ if name == marks.device_zero() => said.device = Some(Kind::CharDevice(Rdev::default())),
                 _ if name == marks.device() => {
-                    said.device = value(&name).map_err(reading(path))?.and_then(|value| device_of(&value));
+                    said.device = value(&name)?.and_then(|value| device_of(&value));
+                }
+                _ if name == marks.joining() => {
+                    let path_of = |value: &[u8]| match Redirect::parse(value) {
+                        Some(Redirect::Absolute(path)) => Some(path),
+                        _ => None,
+                    };
+                    said.leads.joining = leading(value(&name)?, path_of, "mica.joining", path)?;
                 }
                 // impure, nlink, uuid, protattr: what overlayfs remembers for itself.
                 _ => {}
@@ -199,4 +274,16 @@ impl Said {
         }
         Ok(said)
     }
+}
+
+/// What a mark says, where it is there still.
+fn leading<T>(
+    value: Option<Vec<u8>>,
+    parse: impl Fn(&[u8]) -> Option<T>,
+    mark: &'static str,
+    path: &RelPath,
+) -> Result<Option<T>, TreeError> {
+    let Some(value) = value else { return Ok(None) };
+    let wrong = || TreeError::Mark { path: path.clone(), mark, value: String::from_utf8_lossy(&value).into_owned() };
+    parse(&value).map(Some).ok_or_else(wrong)
 }

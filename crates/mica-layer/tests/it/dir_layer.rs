@@ -179,7 +179,8 @@ fn a_sealed_layer_says_the_same_by_its_index_and_by_its_directory() {
     ));
     let sealed = Dir::open(&scratch.make("sealed")).unwrap();
     unpack(&mut &tar[..], &sealed, &Unpack::default()).unwrap();
-    let by_index: AnyLayer = Index::open(&sealed.open_file(b"index").unwrap()).unwrap().into();
+    let index = Index::open(&sealed.open_file(b"index").unwrap()).unwrap();
+    let by_index = AnyLayer::Sealed { index, diff: "nowhere".into() };
     let by_directory: AnyLayer = DirLayer::new(sealed.open_dir(b"diff").unwrap(), Marks::Trusted).into();
     let paths = ["d", "d/file", "d/gone", "zero", "opaque", "opaque/link", "hard", "other", "absent", "d/absent"];
     for at in paths.map(path) {

@@ -14,6 +14,7 @@ mod apply;
 mod build;
 mod crash;
 mod dir_layer;
+mod expand;
 mod hostile;
 mod kernel;
 mod links;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use mica_core::Stack;
-use mica_layer::{Ability, Ids, Index, Marks, Over, Pack, Reach, Unpack, diff_upper, pack, rebuild, unpack};
+use mica_layer::{Ability, AnyLayer, Ids, Index, Marks, Over, Pack, Reach, Unpack, diff_upper, pack, rebuild, unpack};
 use mica_sys::Dir;
 use mica_testkit::{OrdinaryUser, Scratch, needs};
 
@@ -63,7 +63,7 @@ fn change(place: &Path, how: &Unpack) {
     run(Command::new("umount").arg(&merged));
     fs::write(place.join("said"), done.stderr).unwrap();
     let upper = Dir::open(&upper).unwrap();
-    let below = Stack::new(vec![index]);
+    let below = Stack::new(vec![AnyLayer::Sealed { index, diff }]);
     let over = Some(Over { below: &below, ability: &how.ability, reach: Reach::CopiedUp });
     let mut packed = Vec::new();
     pack(&upper, &Pack { marks: Some(how.marks), root: None, over }, &mut packed).unwrap();
