@@ -145,6 +145,15 @@ impl Marks {
         }
     }
 
+    /// The device that an empty file with this mark of this value stands for; `None` where the mark or its value says none.
+    #[must_use]
+    pub fn device_that(self, mark: &[u8], value: &[u8]) -> Option<Kind> {
+        if mark == self.device_zero() {
+            return Some(Kind::CharDevice(Rdev::default()));
+        }
+        if mark == self.device() { device_of(value) } else { None }
+    }
+
     /// The name under which the attribute `name` of a layer stands on disk.
     #[must_use]
     pub fn escape(self, name: &[u8]) -> Vec<u8> {

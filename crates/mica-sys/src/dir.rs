@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::error::{Result, SysError};
 use crate::fault::door;
-use crate::file::File;
+use crate::file::{Access, File};
 use crate::stat::{FileKind, Metadata, Time};
 
 /// An open directory.
@@ -249,9 +249,29 @@ impl Dir {
     /// # Errors
     /// `ELOOP` for a symlink; `openat`'s.
     pub fn open_file_to_write(&self, name: &[u8]) -> Result<File> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        self.open_file_for(name, Access::ReadWrite)
+    }
+
+    /// Opens the file `name` for this. A FIFO or device is opened without waiting.
+    ///
+    /// # Errors
+    /// `ELOOP` for a symlink; `openat`'s.
+    pub fn open_file_for(&self, name: &[u8], access: Access) -> Result<File> {
+        let flags = access.flags() | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         component("openat", name)?;
         rustix::fs::openat(&self.fd, name, flags, Mode::empty())
+            .map(|fd| File::from_fd(fd, name))
+            .map_err(|errno| SysError::new("openat", name, errno))
+    }
+
+    /// Opens `name` itself, whatever it is, for its path alone (`O_PATH`): it can be looked at and opened again ([`File::reopen`]) when it has no name any
+    /// more, and needs no right to read.
+    ///
+    /// # Errors
+    /// `openat`'s.
+    pub fn open_path(&self, name: &[u8]) -> Result<File> {
+        component("openat", name)?;
+        rustix::fs::openat(&self.fd, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .map(|fd| File::from_fd(fd, name))
             .map_err(|errno| SysError::new("openat", name, errno))
     }

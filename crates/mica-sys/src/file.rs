@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, Mode, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::{Result, SysError};
@@ -51,6 +51,17 @@ impl File {
     /// `fstat`'s.
     pub fn metadata(&self) -> Result<Metadata> {
         rustix::fs::fstat(&self.file).map(|stat| Metadata::from_stat(&stat)).map_err(|errno| self.wrong("fstat", errno))
+    }
+
+    /// What `statx` says, with the time at which it was made, where the file system keeps that. Also of a file that is opened for its path alone.
+    ///
+    /// # Errors
+    /// `statx`'s.
+    pub fn metadata_born(&self) -> Result<(Metadata, Option<Time>)> {
+        let asked = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        rustix::fs::statx(&self.file, c"", AtFlags::EMPTY_PATH, asked)
+            .map(|stat| Metadata::from_statx(&stat))
+            .map_err(|errno| self.wrong("statx", errno))
     }
 
     /// All that is left to read, at most `cap` bytes.

@@ -8,6 +8,8 @@
 mod carry;
 mod ids;
 mod serve;
+#[allow(dead_code, unused_imports, reason = "the operations that ask it are being written")]
+mod tree;
 
 pub use ids::{IdRow, Ids, OVERFLOW, Squash};
 pub use serve::{Options, OptionsError, Passthrough, Transport};

@@ -276,6 +276,12 @@ pub fn set_limit(limit: Limit, soft: u64, hard: u64) -> Result<(), SysError> {
         .map_err(failed("setrlimit", format!("{limit:?} {soft}:{hard}")))
 }
 
+/// How many descriptors this process may have open at once; 2⁶⁴-1 where there is no limit.
+#[must_use]
+pub fn open_files_limit() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,459 @@
+//! The tree: every file of the union that somebody has asked for, with what it is made of.
+//!
+//! ```text
+//!   Tree ── Table: nodes by number           Handles: open directories, bounded
+//!     │        Node: attributes, names, look-ups
+//!     │          Directory: Names (children, cookies), parts in the lowers
+//!     ├── the upper's root
+//!     └── Lowers: layers, and what they show together
+//! ```
+//!
+//! The server is the only writer of the upper, and lowers do not change, so what is in memory is what is true: a name that was looked up, and every name of a directory that was
+//! listed, is answered without a call. Files are opened by the handle of their directory and their name; only directories have handles that are kept, and a bounded number of
+//! those.
+//!
+//! # Locks
+//!
+//! In this order; what is later is never held when an earlier one is taken.
+//!
+//! 1. `Tree::moves`: a rename of a directory to another one holds it, so that no two make a cycle.
+//! 2. A node that is *busy* ([`Tree::busy`]): it is being brought up, renamed, linked or removed. Held over copies of content; whoever wants the same waits for it alone. Two are taken
+//!    in the order of their numbers.
+//! 3. The names of a directory ([`node::Directory`]): held over system calls, never over a copy of content. Several are taken in the order of their numbers.
+//! 4. Everything else: the state of a node, shards of tables. One at a time.
+//!
+//! The handle of a directory is found along the names above it, each locked for one step: it is asked for before names are locked.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mica_core::RelPath;
+use mica_core::plan::Redirect;
+use mica_layer::Marks;
+use mica_sys::mount::{Mount, Reach, SetAttrs};
+use mica_sys::process::open_files_limit;
+use mica_sys::{Dir, Errno, FileKind, SysError};
+
+use crate::{Role, UnionDirs, UnionError};
+
+mod handles;
+mod links;
+mod list;
+mod lowers;
+mod names;
+mod node;
+mod numbers;
+mod open;
+mod seen;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use handles::{Handles, Key};
+use links::{LinkKey, Links, UPPER};
+use lowers::{Layer, LowerDir, Lowers, Shown};
+use names::{LONGEST, Names, What};
+use node::{At, Directory, Leads, Lower, Standing, State};
+use numbers::Numbers;
+use seen::{Seen, look, look_at_self};
+use table::Table;
+
+pub(crate) use list::Listed;
+pub(crate) use node::Node;
+pub(crate) use open::Backing;
+pub(crate) use seen::Attributes;
+pub(crate) use table::ROOT;
+
+const DRIVER: &str = "fuse";
+
+/// The upper, open.
+#[derive(Debug)]
+pub(crate) struct Upper {
+    pub(crate) root: Arc<Dir>,
+}
+
+/// Nodes that nobody looked up are dropped when there are so many.
+const MOST_IDLE: u64 = 8192;
+
+/// Every file of a union.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    table: Table,
+    handles: Handles,
+    lowers: Lowers,
+    upper: Option<Upper>,
+    marks: Marks,
+    numbers: Numbers,
+    links: Links,
+    idle: AtomicU64,
+}
+
+fn errno(error: SysError) -> Errno {
+    error.errno()
+}
+
+fn opened<T>(role: Role, result: Result<T, SysError>) -> Result<T, UnionError> {
+    result.map_err(|source| UnionError::Open { driver: DRIVER, role, source })
+}
+
+/// Opens a lower, so that nothing can be written through it where the process may have such a mount.
+fn open_lower(path: &Path) -> Result<(Dir, bool), SysError> {
+    let plain = Dir::open(path)?;
+    let clone = Mount::clone_at(&plain, Path::new(""), Reach::One)
+        .and_then(|mount| mount.set_attrs(&SetAttrs::read_only(), Reach::One).and_then(|()| mount.open_root()));
+    Ok(match clone {
+        Ok(root) => (root, true),
+        Err(_) => (plain, false),
+    })
+}
+
+impl Tree {
+    /// Opens the directories of a union. Read-only, an upper is the topmost lower.
+    ///
+    /// # Errors
+    /// [`UnionError::Open`] names the directory that cannot be opened.
+    pub(crate) fn open(dirs: &UnionDirs, read_only: bool) -> Result<Self, UnionError> {
+        let written = dirs.upper.as_ref().map(|upper| &upper.upper);
+        let mut lowers: Vec<(Role, &Path)> = Vec::new();
+        if let Some(upper) = written.filter(|_| read_only) {
+            lowers.push((Role::Upper, upper));
+        }
+        for (number, lower) in dirs.lowers.iter().enumerate() {
+            if !dirs.lowers.iter().take(number).any(|above| above == lower) {
+                lowers.push((Role::Lower(number + 1), lower));
+            }
+        }
+        let limit = usize::from(u16::MAX - 1);
+        if lowers.len() > limit {
+            return Err(UnionError::TooManyLowers { driver: DRIVER, count: lowers.len(), limit });
+        }
+        let layers = lowers.iter().map(|(role, path)| {
+            let (root, read_only_clone) = opened(*role, open_lower(path))?;
+            let dev = opened(*role, root.metadata())?.dev;
+            Ok(Layer { root: Arc::new(root), read_only_clone, dev })
+        });
+        let layers = layers.collect::<Result<Vec<_>, UnionError>>()?;
+        let upper = match written.filter(|_| !read_only) {
+            Some(path) => Some(Upper { root: Arc::new(opened(Role::Upper, Dir::open(path))?) }),
+            None => None,
+        };
+        let dev = match &upper {
+            Some(upper) => Some(opened(Role::Upper, upper.root.metadata())?.dev),
+            None => layers.first().map(|layer| layer.dev),
+        };
+        let coded = layers.iter().any(|layer| Some(layer.dev) != dev);
+        let most_handles = usize::try_from(open_files_limit() / 4).unwrap_or(usize::MAX).clamp(16, 1 << 16);
+        let numbers = Numbers::new(layers.len(), coded);
+        let tree = Self {
+            table: Table::new(),
+            handles: Handles::new(most_handles),
+            lowers: Lowers::new(layers, dirs.marks),
+            upper,
+            marks: dirs.marks,
+            numbers,
+            links: Links::default(),
+            idle: AtomicU64::new(0),
+        };
+        tree.make_root().map_err(|errno| UnionError::Open {
+            driver: DRIVER,
+            role: if tree.upper.is_some() { Role::Upper } else { Role::Lower(1) },
+            source: SysError::new("statx", b".", errno),
+        })?;
+        Ok(tree)
+    }
+
+    fn make_root(&self) -> Result<(), Errno> {
+        let below = self.lowers.root(0)?;
+        let (attributes, standing, ino) = match &self.upper {
+            Some(upper) => {
+                let seen = look_at_self(&upper.root, self.marks)?;
+                let standing = Standing { opaque: seen.opaque, ..Standing::default() };
+                let ino = self.numbers.upper(seen.attributes.metadata.ino);
+                (seen.attributes, Some(standing), seen.ino.unwrap_or(ino))
+            }
+            None => {
+                let attributes = below.as_ref().ok_or(Errno::NOENT)?.attributes.clone();
+                let ino = self.numbers.lower(0, attributes.metadata.ino);
+                (attributes, None, ino)
+            }
+        };
+        let merges = standing.as_ref().is_none_or(|standing| !standing.opaque);
+        let parts = below.filter(|_| merges).map(|below| below.parts).unwrap_or_default();
+        let directory = Directory::new(parts, None);
+        let state = State { attributes, stale: false, upper: standing, lower: Lower::No, at: Vec::new(), names: None };
+        let root = self.table.add(|id| Node::new(id, ino, state, Some(directory))).ok_or(Errno::NFILE)?;
+        root.remember();
+        Ok(())
+    }
+
+    /// The node that FUSE calls so.
+    pub(crate) fn node(&self, id: u64) -> Option<Arc<Node>> {
+        self.table.get(id)
+    }
+
+    /// The root.
+    ///
+    /// # Errors
+    /// Never while the tree is there.
+    pub(crate) fn root(&self) -> Result<Arc<Node>, Errno> {
+        self.table.get(ROOT).ok_or(Errno::NOENT)
+    }
+
+    /// Whether there is an upper, so that something can be changed.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.upper.is_some()
+    }
+
+    /// Whether every lower was opened so that nothing can be written through what is opened in it.
+    pub(crate) fn lowers_are_read_only(&self) -> bool {
+        self.lowers.layers.iter().all(|layer| layer.read_only_clone)
+    }
+
+    /// A directory of the topmost layer: its file system answers for the whole union.
+    pub(crate) fn top(&self) -> Option<&Arc<Dir>> {
+        match &self.upper {
+            Some(upper) => Some(&upper.root),
+            None => self.lowers.layers.first().map(|layer| &layer.root),
+        }
+    }
+
+    /// What shows at `name`, which is one component, in a directory; `None` where nothing does. No names may be locked.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG`, `ENOTDIR`, `ENOENT` where the directory itself was removed; those of a layer that cannot be read.
+    pub(crate) fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Option<Arc<Node>>, Errno> {
+        if name.len() > LONGEST {
+            return Err(Errno::NAMETOOLONG);
+        }
+        let directory = dir.directory()?;
+        for _ in 0..64 {
+            if let Some(known) = self.known(&*directory.read(), name)? {
+                return Ok(known);
+            }
+            let upper = self.upper_dir_of(dir)?;
+            let mut names = directory.write();
+            if let Some(known) = self.known(&names, name)? {
+                return Ok(known);
+            }
+            // It came up meanwhile.
+            if upper.is_none() && dir.is_up() {
+                continue;
+            }
+            let found = self.discover(dir, directory, upper.as_deref(), &mut names, name)?;
+            drop(names);
+            self.sweep();
+            return Ok(found);
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// What the names say without a look at a disk: `Some(None)` is that nothing shows.
+    fn known(&self, names: &Names, name: &[u8]) -> Result<Option<Option<Arc<Node>>>, Errno> {
+        if names.gone {
+            return Err(Errno::NOENT);
+        }
+        Ok(match names.find(name).map(|entry| entry.what) {
+            Some(What::Node(id)) => self.table.get(id).filter(|node| !node.has_left()).map(Some),
+            Some(What::Whiteout) => Some(None),
+            Some(What::Unseen { .. }) => None,
+            None => names.complete.then_some(None),
+        })
+    }
+
+    /// Looks at the disks for a name, and makes its node.
+    fn discover(
+        &self,
+        dir: &Node,
+        directory: &Directory,
+        upper: Option<&Dir>,
+        names: &mut Names,
+        name: &[u8],
+    ) -> Result<Option<Arc<Node>>, Errno> {
+        let part = names.find(name).and_then(|entry| match entry.what {
+            What::Unseen { part } => Some(part),
+            _ => None,
+        });
+        if let Some(upper) = upper.filter(|_| part.is_none_or(|part| part == 0))
+            && let Some(seen) = look(upper, name, self.marks, true)?
+        {
+            if seen.whiteout {
+                names.set(name, What::Whiteout, FileKind::CharDevice, 0);
+                return Ok(None);
+            }
+            return self.add_upper(dir, directory, names, name, seen).map(Some);
+        }
+        // What is above the part that was listed does not speak of the name.
+        let skip = usize::from(part.unwrap_or(0).saturating_sub(1));
+        let parts = directory.parts.get(skip..).unwrap_or_default();
+        match self.lowers.look(parts, name, &self.handles)? {
+            Shown::Nothing => Ok(None),
+            Shown::Leaf(file, seen) => self.add_lower(dir, names, name, file.dir.slot, *seen).map(Some),
+            Shown::Directory(merged) => {
+                let slot = merged.parts.first().map_or(0, |part| part.slot);
+                let ino = self.numbers.lower(slot, merged.attributes.metadata.ino);
+                let below = self.directory(directory, name, merged.parts)?;
+                let state = |at| State {
+                    attributes: merged.attributes,
+                    stale: false,
+                    upper: None,
+                    lower: Lower::No,
+                    at: vec![at],
+                    names: None,
+                };
+                self.add(dir, names, name, ino, FileKind::Directory, Some(below), state).map(Some)
+            }
+        }
+    }
+
+    /// The directory `name` of one that merges, with these parts at the lower path that its name leads to.
+    fn directory(&self, parent: &Directory, name: &[u8], parts: Vec<Arc<LowerDir>>) -> Result<Directory, Errno> {
+        let lower = match self.lower_path_of(parent) {
+            Some(lower) => Some(join(&lower, name)?),
+            None => None,
+        };
+        Ok(self.directory_at(parts, lower))
+    }
+
+    /// The lower path is kept only where the topmost part does not say it.
+    fn directory_at(&self, parts: Vec<Arc<LowerDir>>, lower: Option<RelPath>) -> Directory {
+        let said = parts.first().map(|part| part.path());
+        let lower = lower.filter(|lower| said.as_deref() != Some(lower.as_bytes()));
+        Directory::new(parts, lower)
+    }
+
+    /// Where the lowers have a directory; `None` where they do not.
+    pub(crate) fn lower_path_of(&self, directory: &Directory) -> Option<RelPath> {
+        let first = directory.parts.first()?;
+        directory.lower.clone().or_else(|| RelPath::parse(&first.path()).ok())
+    }
+
+    fn add_upper(
+        &self,
+        dir: &Node,
+        directory: &Directory,
+        names: &mut Names,
+        name: &[u8],
+        seen: Seen,
+    ) -> Result<Arc<Node>, Errno> {
+        let disk = seen.attributes.metadata.ino;
+        let own = self.numbers.upper(disk);
+        let redirect = match &seen.redirect {
+            None => Leads::ByName,
+            Some(Redirect::Relative(_)) => Leads::Relative,
+            Some(Redirect::Absolute(_)) => Leads::Absolute,
+        };
+        let standing =
+            Standing { opaque: seen.opaque, redirect, metacopy: seen.metacopy, joining: seen.joining.map(Box::new) };
+        let state = |attributes, at| State {
+            attributes,
+            stale: false,
+            upper: Some(standing),
+            lower: Lower::No,
+            at: vec![at],
+            names: None,
+        };
+        let kind = seen.attributes.metadata.kind;
+        if kind != FileKind::Directory {
+            if seen.attributes.metadata.nlink > 1
+                && let Some(node) = self.linked((UPPER, disk), dir, names, name)
+            {
+                return Ok(node);
+            }
+            let several = seen.attributes.metadata.nlink > 1;
+            let ino = seen.ino.unwrap_or(own);
+            let node = self.add(dir, names, name, ino, kind, None, |at| state(seen.attributes, at))?;
+            if several {
+                self.links.put((UPPER, disk), node.id);
+            }
+            return Ok(node);
+        }
+        let mut parts = Vec::new();
+        let mut lower = None;
+        let mut ino = own;
+        if !seen.opaque && !(directory.parts.is_empty() && redirect != Leads::Absolute) {
+            let parent = self.lower_path_of(directory);
+            let natural = parent.map(|parent| join(&parent, name)).transpose()?;
+            let (shown, path) = match seen.redirect {
+                None => (self.lowers.look(&directory.parts, name, &self.handles)?, natural),
+                Some(Redirect::Relative(other)) => {
+                    let shown = self.lowers.look(&directory.parts, other.as_bytes(), &self.handles)?;
+                    (shown, natural.and_then(|natural| Some(natural.parent()?.join(&other))))
+                }
+                Some(Redirect::Absolute(path)) => (self.lowers.resolve(0, &path, &self.handles)?, Some(path)),
+            };
+            if let Shown::Directory(merged) = shown {
+                let slot = merged.parts.first().map_or(0, |part| part.slot);
+                ino = self.numbers.lower(slot, merged.attributes.metadata.ino);
+                (parts, lower) = (merged.parts, path);
+            }
+        }
+        let below = self.directory_at(parts, lower);
+        let ino = seen.ino.unwrap_or(ino);
+        self.add(dir, names, name, ino, kind, Some(below), |at| state(seen.attributes, at))
+    }
+
+    fn add_lower(&self, dir: &Node, names: &mut Names, name: &[u8], slot: u16, seen: Seen) -> Result<Arc<Node>, Errno> {
+        let disk = seen.attributes.metadata.ino;
+        let several = seen.attributes.metadata.nlink > 1;
+        if several && let Some(node) = self.linked((slot, disk), dir, names, name) {
+            return Ok(node);
+        }
+        let kind = seen.attributes.metadata.kind;
+        let state = |at| State {
+            attributes: seen.attributes,
+            stale: false,
+            upper: None,
+            lower: Lower::AtName(slot),
+            at: vec![at],
+            names: None,
+        };
+        let node = self.add(dir, names, name, self.numbers.lower(slot, disk), kind, None, state)?;
+        if several {
+            self.links.put((slot, disk), node.id);
+        }
+        Ok(node)
+    }
+
+    /// The node of a file that was seen by another of its names; it has this one too then.
+    fn linked(&self, key: LinkKey, dir: &Node, names: &mut Names, name: &[u8]) -> Option<Arc<Node>> {
+        let id = self.links.get(key)?;
+        let node = self.table.get(id).filter(|node| !node.has_left())?;
+        self.name(&node, dir, names, name);
+        Some(node)
+    }
+
+    /// Gives a node a name, in the names of its directory and in its own.
+    fn name(&self, node: &Node, dir: &Node, names: &mut Names, name: &[u8]) {
+        let cookie = names.set(name, What::Node(node.id), node.kind, node.ino);
+        let at = At { parent: dir.id, cookie };
+        let mut state = node.state();
+        if !state.at.contains(&at) {
+            state.at.push(at);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all of it is what a node is made of")]
+    fn add(
+        &self,
+        dir: &Node,
+        names: &mut Names,
+        name: &[u8],
+        ino: u64,
+        kind: FileKind,
+        directory: Option<Directory>,
+        state: impl FnOnce(At) -> State,
+    ) -> Result<Arc<Node>, Errno> {
+        let cookie = names.set(name, What::Unseen { part: 0 }, kind, 0);
+        let at = At { parent: dir.id, cookie };
+        let node = self.table.add(|id| Node::new(id, ino, state(at), directory)).ok_or(Errno::NFILE)?;
+        names.set(name, What::Node(node.id), kind, ino);
+        self.idle.fetch_add(1, Ordering::Relaxed);
+        Ok(node)
+    }
+}
+
+/// A name in a path; it comes from the kernel or a directory, so it is one component.
+fn join(path: &RelPath, name: &[u8]) -> Result<RelPath, Errno> {
+    mica_core::Name::new(name).map(|name| path.join(&name)).map_err(|_| Errno::INVAL)
+}

@@ -1,0 +1,218 @@
+//! Listings: every name of a directory once, with a cookie that stays; and the end of nodes that nobody needs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mica_sys::{Dir, DirEntry, Errno, FileKind};
+
+use super::names::What;
+use super::node::{Directory, Node};
+use super::{MOST_IDLE, ROOT, Tree, errno};
+
+/// A name as it is listed.
+#[derive(Debug)]
+pub(crate) struct Listed<'a> {
+    /// What the next listing goes on from.
+    pub(crate) cookie: u64,
+    /// One component, `.` or `..`.
+    pub(crate) name: &'a [u8],
+    /// The inode number, as `stat` shows it.
+    pub(crate) ino: u64,
+    pub(crate) kind: FileKind,
+    /// What it is, where nodes were asked for; `.` and `..` have none.
+    pub(crate) node: Option<&'a Arc<Node>>,
+}
+
+/// How many names are taken at once, without the names being locked while the caller looks at them.
+const BATCH: usize = 128;
+
+impl Tree {
+    /// Lists the names of a directory after a cookie, 0 being before the first; `each` says whether there is room for more. With `nodes`, every name comes with its node, which
+    /// the caller counts as looked up if it tells the kernel. A name that goes while it is listed is left out. No names may be locked.
+    ///
+    /// # Errors
+    /// `ENOTDIR`; those of a layer that cannot be read.
+    pub(crate) fn list(
+        &self,
+        dir: &Node,
+        from: u64,
+        nodes: bool,
+        each: &mut dyn FnMut(Listed<'_>) -> bool,
+    ) -> Result<(), Errno> {
+        let directory = dir.directory()?;
+        if from < 1 && !each(Listed { cookie: 1, name: b".", ino: dir.ino, kind: FileKind::Directory, node: None }) {
+            return Ok(());
+        }
+        if from < 2 {
+            let above = dir.state().at.first().and_then(|at| self.node(at.parent));
+            let ino = above.map_or(dir.ino, |above| above.ino);
+            if !each(Listed { cookie: 2, name: b"..", ino, kind: FileKind::Directory, node: None }) {
+                return Ok(());
+            }
+        }
+        if !directory.read().complete {
+            self.complete(dir, directory)?;
+        }
+        let mut from = from;
+        loop {
+            let batch: Vec<_> = {
+                let names = directory.read();
+                let shown = names.after(from).filter(|(entry, _)| entry.what != What::Whiteout);
+                shown.take(BATCH).map(|(entry, name)| (*entry, Box::<[u8]>::from(name))).collect()
+            };
+            let Some((last, _)) = batch.last() else { return Ok(()) };
+            from = last.cookie;
+            for (entry, name) in batch {
+                let node = match entry.what {
+                    What::Node(id) => self.node(id),
+                    _ => None,
+                };
+                // An empty file may stand for a device, and what is in the upper has the number that it had before.
+                let needed = nodes || entry.ino == 0 || entry.kind == FileKind::File;
+                let node = match node {
+                    None if needed => match self.lookup(dir, &name) {
+                        Ok(Some(node)) => Some(node),
+                        Ok(None) | Err(Errno::NOENT) => continue,
+                        Err(error) => return Err(error),
+                    },
+                    node => node,
+                };
+                let (ino, kind) = node.as_ref().map_or((entry.ino, entry.kind), |node| (node.ino, node.kind));
+                let node = node.as_ref().filter(|_| nodes);
+                if !each(Listed { cookie: entry.cookie, name: &name, ino, kind, node }) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Reads every name of a directory.
+    pub(crate) fn complete(&self, dir: &Node, directory: &Directory) -> Result<(), Errno> {
+        // Lowers do not change, so they are read before anything is locked.
+        let mut parts = Vec::new();
+        for part in &directory.parts {
+            let open = self.lower_dir(part)?;
+            parts.push((part.slot, self.names_of(&open)?));
+        }
+        for _ in 0..64 {
+            let upper = self.upper_dir_of(dir)?;
+            let mut names = directory.write();
+            if names.complete {
+                return Ok(());
+            }
+            if names.gone {
+                return Err(Errno::NOENT);
+            }
+            if upper.is_none() && dir.is_up() {
+                continue;
+            }
+            let mut said: HashSet<Vec<u8>> = HashSet::new();
+            if let Some(upper) = upper {
+                for entry in self.names_of(&upper)? {
+                    if names.find(&entry.found.name).is_none() {
+                        let what = if entry.whiteout { What::Whiteout } else { What::Unseen { part: 0 } };
+                        names.set(&entry.found.name, what, entry.found.kind, 0);
+                    }
+                    said.insert(entry.found.name);
+                }
+            }
+            for (number, (slot, entries)) in (1u16..).zip(&parts) {
+                for entry in entries {
+                    let name = &entry.found.name;
+                    if !said.insert(name.clone()) || entry.whiteout || names.find(name).is_some() {
+                        continue;
+                    }
+                    let ino = self.numbers.lower(*slot, entry.found.ino);
+                    names.set(name, What::Unseen { part: number }, entry.found.kind, ino);
+                }
+            }
+            names.complete = true;
+            return Ok(());
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// The names in one directory of one layer, and which of them are whiteouts.
+    fn names_of(&self, dir: &Dir) -> Result<Vec<Found>, Errno> {
+        let entries = dir.read_dir().map_err(errno)?;
+        let marked = dir.get_own_xattr(self.marks.opaque()).map_err(errno)?.is_some_and(|value| value == b"x");
+        let found = entries.into_iter().map(|found| {
+            let whiteout = match found.kind {
+                FileKind::CharDevice => {
+                    dir.stat_if_there(&found.name).map_err(errno)?.is_some_and(|metadata| metadata.is_whiteout_device())
+                }
+                FileKind::File if marked => dir.get_xattr(&found.name, self.marks.whiteout()).map_err(errno)?.is_some(),
+                _ => false,
+            };
+            Ok(Found { found, whiteout })
+        });
+        found.collect()
+    }
+
+    /// The kernel gives look-ups back. A node that has none left, and that nobody needs, is dropped; it is found again.
+    pub(crate) fn forget(&self, id: u64, lookups: u64) {
+        if id == ROOT {
+            return;
+        }
+        if let Some(node) = self.node(id)
+            && node.forget(lookups)
+        {
+            self.drop_idle(&node);
+        }
+    }
+
+    /// Drops a node, and those above it that were there for it alone.
+    fn drop_idle(&self, node: &Arc<Node>) {
+        let mut above = vec![Arc::clone(node)];
+        while let Some(node) = above.pop() {
+            if node.id == ROOT || self.is_needed(&node) || !node.leave() {
+                continue;
+            }
+            let at = std::mem::take(&mut node.state().at);
+            for at in at {
+                let Some(parent) = self.node(at.parent) else { continue };
+                let Ok(directory) = parent.directory() else { continue };
+                // What is in the upper is looked for there first, what is not in all parts.
+                let found = What::Unseen { part: 0 };
+                directory.write().replace(at.cookie, What::Node(node.id), found);
+                if parent.lookups() == 0 {
+                    above.push(parent);
+                }
+            }
+            self.links.forget(node.id);
+            self.handles.forget(super::Key::Upper(node.id));
+            self.table.remove(node.id);
+        }
+    }
+
+    /// Whether something in memory is known through this node alone.
+    fn is_needed(&self, node: &Node) -> bool {
+        let Ok(directory) = node.directory() else { return false };
+        directory.read().after(0).any(|(entry, _)| match entry.what {
+            What::Node(id) => self.node(id).is_some_and(|child| !child.has_left()),
+            _ => false,
+        })
+    }
+
+    /// Drops what nobody looked up, now and then.
+    pub(crate) fn sweep(&self) {
+        if self.idle.load(Ordering::Relaxed) < MOST_IDLE || self.idle.swap(0, Ordering::Relaxed) < MOST_IDLE {
+            return;
+        }
+        // A node that somebody holds at this moment has more references than the table's.
+        for id in self.table.all(|node| node.lookups() == 0 && Arc::strong_count(node) == 1) {
+            if let Some(node) = self.node(id)
+                && Arc::strong_count(&node) == 2
+            {
+                self.drop_idle(&node);
+            }
+        }
+    }
+}
+
+/// A name in a directory of a layer.
+struct Found {
+    found: DirEntry,
+    whiteout: bool,
+}

@@ -1,0 +1,211 @@
+//! The lowers: sealed directories with marks, and what they show together at a name.
+//!
+//! A layer's own redirects lead to paths of the union of the layers below it ([`mica_core::plan`], "What shows"), so a layer that overlayfs or this union wrote as
+//! an upper may stand anywhere in the stack.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mica_core::RelPath;
+use mica_core::plan::Redirect;
+use mica_layer::Marks;
+use mica_sys::{Dir, Errno};
+
+use super::handles::{Handles, Key};
+use super::seen::{Attributes, Seen, look, look_at_self};
+
+/// One lower, open.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    /// Its root, where the process may through a read-only clone of its mount.
+    pub(crate) root: Arc<Dir>,
+    /// Nothing can be written through [`root`](Self::root), whatever is opened how.
+    pub(crate) read_only_clone: bool,
+    /// The device of its root.
+    pub(crate) dev: u64,
+}
+
+/// A directory of one lower: the root, or a name in another.
+#[derive(Debug)]
+pub(crate) struct LowerDir {
+    /// Which layer, 0 being the topmost.
+    pub(crate) slot: u16,
+    /// Never used for another in the life of the process.
+    id: u64,
+    place: Option<(Arc<LowerDir>, Box<[u8]>)>,
+}
+
+impl LowerDir {
+    fn new(slot: u16, place: Option<(Arc<Self>, Box<[u8]>)>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Arc::new(Self { slot, id: NEXT.fetch_add(1, Ordering::Relaxed), place })
+    }
+
+    fn child(self: &Arc<Self>, name: &[u8]) -> Arc<Self> {
+        Self::new(self.slot, Some((Arc::clone(self), name.into())))
+    }
+
+    /// Its path in the layer.
+    pub(crate) fn path(&self) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut at = self;
+        while let Some((parent, name)) = &at.place {
+            names.push(name);
+            at = parent;
+        }
+        let mut path = Vec::new();
+        for name in names.iter().rev() {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+        }
+        path
+    }
+}
+
+impl Drop for LowerDir {
+    /// One after the other: a chain may be deeper than a stack is.
+    fn drop(&mut self) {
+        let mut next = self.place.take();
+        while let Some((parent, _)) = next {
+            next = Arc::into_inner(parent).and_then(|mut parent| parent.place.take());
+        }
+    }
+}
+
+/// A file of one lower that is no directory.
+#[derive(Debug, Clone)]
+pub(crate) struct LowerFile {
+    /// The directory that it is in.
+    pub(crate) dir: Arc<LowerDir>,
+    /// Its name there.
+    pub(crate) name: Box<[u8]>,
+}
+
+/// What lowers show at a name.
+#[derive(Debug)]
+pub(crate) enum Shown {
+    Nothing,
+    Leaf(LowerFile, Box<Seen>),
+    Directory(Merged),
+}
+
+/// A directory that lowers show.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    /// Its parts, topmost first; never empty.
+    pub(crate) parts: Vec<Arc<LowerDir>>,
+    /// The attributes that show.
+    pub(crate) attributes: Attributes,
+}
+
+/// All lowers, topmost first.
+#[derive(Debug)]
+pub(crate) struct Lowers {
+    pub(crate) layers: Vec<Layer>,
+    roots: Vec<Arc<LowerDir>>,
+    marks: Marks,
+}
+
+impl Lowers {
+    pub(crate) fn new(layers: Vec<Layer>, marks: Marks) -> Self {
+        let roots =
+            (0..u16::try_from(layers.len()).unwrap_or(u16::MAX)).map(|slot| LowerDir::new(slot, None)).collect();
+        Self { layers, roots, marks }
+    }
+
+    pub(crate) fn layer(&self, slot: u16) -> Result<&Layer, Errno> {
+        self.layers.get(usize::from(slot)).ok_or(Errno::IO)
+    }
+
+    /// The root of the layers from `slot` down, as a directory; `None` where there is no layer.
+    pub(crate) fn root(&self, slot: u16) -> Result<Option<Merged>, Errno> {
+        let mut parts = Vec::new();
+        let mut attributes = None;
+        for (root, layer) in self.roots.iter().zip(&self.layers).skip(usize::from(slot)) {
+            let seen = look_at_self(&layer.root, self.marks)?;
+            parts.push(Arc::clone(root));
+            let opaque = seen.opaque;
+            attributes.get_or_insert(seen.attributes);
+            if opaque {
+                break;
+            }
+        }
+        Ok(attributes.map(|attributes| Merged { parts, attributes }))
+    }
+
+    /// A handle of a directory, opened step by step from the nearest one that is open.
+    pub(crate) fn open(&self, dir: &Arc<LowerDir>, handles: &Handles) -> Result<Arc<Dir>, Errno> {
+        let mut way: Vec<&Arc<LowerDir>> = Vec::new();
+        let mut at = dir;
+        let mut open = loop {
+            let Some((parent, _)) = &at.place else { break Arc::clone(&self.layer(at.slot)?.root) };
+            if let Some(open) = handles.get(Key::Lower(at.id)) {
+                break open;
+            }
+            way.push(at);
+            at = parent;
+        };
+        for step in way.into_iter().rev() {
+            let Some((_, name)) = &step.place else { continue };
+            open = Arc::new(open.open_dir(name).map_err(|error| error.errno())?);
+            handles.put(Key::Lower(step.id), &open);
+        }
+        Ok(open)
+    }
+
+    /// What one directory of one layer has at a name.
+    pub(crate) fn in_dir(&self, dir: &Arc<LowerDir>, name: &[u8], handles: &Handles) -> Result<Option<Seen>, Errno> {
+        look(&*self.open(dir, handles)?, name, self.marks, false)
+    }
+
+    /// What the directory with these parts shows at `name`.
+    pub(crate) fn look(&self, parts: &[Arc<LowerDir>], name: &[u8], handles: &Handles) -> Result<Shown, Errno> {
+        let mut found: Vec<Arc<LowerDir>> = Vec::new();
+        let mut attributes = None;
+        let mut name = Cow::Borrowed(name);
+        for part in parts {
+            let Some(seen) = self.in_dir(part, &name, handles)? else { continue };
+            if seen.whiteout {
+                break;
+            }
+            if !seen.attributes.is_directory() {
+                if attributes.is_some() {
+                    break;
+                }
+                let file = LowerFile { dir: Arc::clone(part), name: name.as_ref().into() };
+                return Ok(Shown::Leaf(file, Box::new(seen)));
+            }
+            found.push(part.child(&name));
+            attributes.get_or_insert(seen.attributes);
+            if seen.opaque {
+                break;
+            }
+            match seen.redirect {
+                None => {}
+                Some(Redirect::Relative(other)) => name = Cow::Owned(other.as_bytes().to_vec()),
+                Some(Redirect::Absolute(path)) => {
+                    let below = part.slot.saturating_add(1);
+                    if let Shown::Directory(rest) = self.resolve(below, &path, handles)? {
+                        found.extend(rest.parts);
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(attributes.map_or(Shown::Nothing, |attributes| Shown::Directory(Merged { parts: found, attributes })))
+    }
+
+    /// What the layers from `slot` down show at a path.
+    pub(crate) fn resolve(&self, slot: u16, path: &RelPath, handles: &Handles) -> Result<Shown, Errno> {
+        let Some(root) = self.root(slot)? else { return Ok(Shown::Nothing) };
+        let mut at = Shown::Directory(root);
+        for name in path.names() {
+            let Shown::Directory(dir) = at else { return Ok(Shown::Nothing) };
+            at = self.look(&dir.parts, name.as_bytes(), handles)?;
+        }
+        Ok(at)
+    }
+}

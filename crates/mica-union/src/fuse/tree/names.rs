@@ -1,0 +1,226 @@
+//! The names of a directory: found by name and by cookie, kept once and in little room.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
+use hashbrown::HashTable;
+use mica_sys::FileKind;
+
+/// What is known of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// It shows, and this node is it.
+    Node(u64),
+    /// It shows, and nobody has looked at it. `part` is where its topmost statement stands: 0 the upper, else the lower part with this number, counted from 1.
+    Unseen {
+        /// Which part.
+        part: u16,
+    },
+    /// It does not show: the upper says so with a whiteout.
+    Whiteout,
+}
+
+/// A name as it is listed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    /// Its number in the directory, never given to another name.
+    pub(crate) cookie: u64,
+    /// The inode number that stands in the directory on disk; 0 where that is none that may be shown.
+    pub(crate) ino: u64,
+    pub(crate) what: What,
+    pub(crate) kind: FileKind,
+    length: u8,
+    start: u32,
+}
+
+/// Cookies of `.` and `..` come before.
+const FIRST_COOKIE: u64 = 3;
+
+/// The longest name that any file system of Linux has (`NAME_MAX`).
+pub(crate) const LONGEST: usize = 255;
+
+#[derive(Debug)]
+pub(crate) struct Names {
+    text: Vec<u8>,
+    /// By cookie. A removed one has length 0.
+    entries: Vec<Entry>,
+    by_name: HashTable<u32>,
+    next: u64,
+    /// Every name that shows is here.
+    pub(crate) complete: bool,
+    /// The directory was removed.
+    pub(crate) gone: bool,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            text: Vec::new(),
+            entries: Vec::new(),
+            by_name: HashTable::new(),
+            next: FIRST_COOKIE,
+            complete: false,
+            gone: false,
+        }
+    }
+}
+
+fn hash(name: &[u8]) -> u64 {
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    HASHER.hash_one(name)
+}
+
+fn text_of<'a>(text: &'a [u8], entry: &Entry) -> &'a [u8] {
+    let start = usize::try_from(entry.start).unwrap_or(usize::MAX);
+    text.get(start..).and_then(|text| text.get(..usize::from(entry.length))).unwrap_or_default()
+}
+
+fn at(entries: &[Entry], index: u32) -> Option<&Entry> {
+    entries.get(usize::try_from(index).ok()?)
+}
+
+impl Names {
+    fn index(&self, name: &[u8]) -> Option<usize> {
+        let same = |index: &u32| at(&self.entries, *index).is_some_and(|entry| text_of(&self.text, entry) == name);
+        usize::try_from(*self.by_name.find(hash(name), same)?).ok()
+    }
+
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&Entry> {
+        self.entries.get(self.index(name)?)
+    }
+
+    fn index_of_cookie(&self, cookie: u64) -> Option<usize> {
+        let index = self.entries.binary_search_by_key(&cookie, |entry| entry.cookie).ok()?;
+        self.entries.get(index).filter(|entry| entry.length > 0).map(|_| index)
+    }
+
+    /// The entry with this cookie, and its name.
+    pub(crate) fn by_cookie(&self, cookie: u64) -> Option<(&Entry, &[u8])> {
+        let entry = self.entries.get(self.index_of_cookie(cookie)?)?;
+        Some((entry, text_of(&self.text, entry)))
+    }
+
+    /// What comes after this cookie, hidden names too.
+    pub(crate) fn after(&self, cookie: u64) -> impl Iterator<Item = (&Entry, &[u8])> {
+        let start = self.entries.partition_point(|entry| entry.cookie <= cookie);
+        let rest = self.entries.get(start..).unwrap_or_default();
+        rest.iter().filter(|entry| entry.length > 0).map(|entry| (entry, text_of(&self.text, entry)))
+    }
+
+    /// The nodes that names lead to.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
+        self.after(0).filter(|(entry, _)| entry.what != What::Whiteout)
+    }
+
+    /// Adds a name or changes what is known of it; a name that shows again after it did not is a new one. Says its cookie.
+    pub(crate) fn set(&mut self, name: &[u8], what: What, kind: FileKind, ino: u64) -> u64 {
+        if let Some(index) = self.index(name)
+            && let Some(entry) = self.entries.get_mut(index)
+        {
+            (entry.what, entry.kind, entry.ino) = (what, kind, ino);
+            return entry.cookie;
+        }
+        self.tidy();
+        let (Ok(length), Ok(start), Ok(index)) =
+            (u8::try_from(name.len()), u32::try_from(self.text.len()), u32::try_from(self.entries.len()))
+        else {
+            // Four thousand million bytes of names, or a name that none can be: it is found on disk each time.
+            self.complete = false;
+            return 0;
+        };
+        let cookie = self.next;
+        self.next += 1;
+        self.text.extend_from_slice(name);
+        self.entries.push(Entry { cookie, ino, what, kind, length, start });
+        let Self { by_name, entries, text, .. } = self;
+        by_name.insert_unique(hash(name), index, |index| {
+            hash(at(entries, *index).map(|entry| text_of(text, entry)).unwrap_or_default())
+        });
+        cookie
+    }
+
+    /// Changes what the entry with this cookie is known to be, if it is `from`.
+    pub(crate) fn replace(&mut self, cookie: u64, from: What, to: What) {
+        if let Some(index) = self.index_of_cookie(cookie)
+            && let Some(entry) = self.entries.get_mut(index)
+            && entry.what == from
+        {
+            entry.what = to;
+        }
+    }
+
+    /// Forgets a name.
+    pub(crate) fn remove(&mut self, name: &[u8]) {
+        let Some(index) = self.index(name) else { return };
+        let Self { by_name, entries, .. } = self;
+        if let Ok(found) = by_name.find_entry(hash(name), |other| usize::try_from(*other) == Ok(index)) {
+            found.remove();
+        }
+        if let Some(entry) = entries.get_mut(index) {
+            entry.length = 0;
+        }
+    }
+
+    /// Drops what was removed, when it is most of what there is. Cookies stay.
+    fn tidy(&mut self) {
+        if self.entries.len() < 64 || self.entries.len() < self.by_name.len().saturating_mul(2) {
+            return;
+        }
+        let (mut text, mut entries) = (Vec::new(), Vec::with_capacity(self.by_name.len()));
+        let mut by_name = HashTable::with_capacity(self.by_name.len());
+        for entry in self.entries.iter().filter(|entry| entry.length > 0) {
+            let name = text_of(&self.text, entry);
+            let (Ok(start), Ok(index)) = (u32::try_from(text.len()), u32::try_from(entries.len())) else { return };
+            text.extend_from_slice(name);
+            entries.push(Entry { start, ..*entry });
+            by_name.insert_unique(hash(name), index, |index| {
+                hash(at(&entries, *index).map(|entry| text_of(&text, entry)).unwrap_or_default())
+            });
+        }
+        (self.text, self.entries, self.by_name) = (text, entries, by_name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(names: &Names) -> Vec<(u64, Vec<u8>)> {
+        names.after(0).map(|(entry, name)| (entry.cookie, name.to_vec())).collect()
+    }
+
+    #[test]
+    fn a_name_keeps_its_cookie_and_no_other_gets_it() {
+        let mut names = Names::default();
+        let unseen = What::Unseen { part: 1 };
+        for name in [b"a", b"b", b"c"] {
+            names.set(name, unseen, FileKind::File, 7);
+        }
+        assert_eq!(names.set(b"b", What::Node(9), FileKind::File, 8), 4);
+        names.remove(b"b");
+        assert!(names.find(b"b").is_none() && names.by_cookie(4).is_none());
+        assert_eq!(names.set(b"b", unseen, FileKind::File, 7), 6);
+        assert_eq!(listed(&names), [(3, b"a".to_vec()), (5, b"c".to_vec()), (6, b"b".to_vec())]);
+        assert_eq!(names.after(5).map(|(_, name)| name.to_vec()).collect::<Vec<_>>(), [b"b".to_vec()]);
+        assert_eq!(names.by_cookie(5).unwrap().1, b"c");
+    }
+
+    #[test]
+    fn many_come_and_go_and_the_room_is_used_again() {
+        let mut names = Names::default();
+        names.set(b"stays", What::Node(1), FileKind::Directory, 1);
+        for number in 0..10_000u32 {
+            let name = format!("name {number}").into_bytes();
+            names.set(&name, What::Node(2), FileKind::File, 2);
+            assert_eq!(names.find(&name).unwrap().what, What::Node(2));
+            names.remove(&name);
+        }
+        assert!(names.entries.len() < 200 && names.text.len() < 4096);
+        assert_eq!(listed(&names), [(3, b"stays".to_vec())]);
+        assert_eq!(names.set(b"last", What::Whiteout, FileKind::File, 0), 10_004);
+        assert_eq!(names.shown().count(), 1);
+        names.replace(10_004, What::Whiteout, What::Node(3));
+        names.replace(10_004, What::Whiteout, What::Node(4));
+        assert_eq!(names.find(b"last").unwrap().what, What::Node(3));
+    }
+}

@@ -1,0 +1,169 @@
+//! A node: one file of the union, whatever it is made of and however many names it has.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use mica_core::RelPath;
+use mica_sys::{Errno, FileKind};
+
+use super::lowers::{LowerDir, LowerFile};
+use super::names::Names;
+use super::seen::Attributes;
+
+/// One file of the union.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// What FUSE calls it. The high half is how often the low one was another's.
+    pub(crate) id: u64,
+    /// The inode number that shows, the same for as long as the file is.
+    pub(crate) ino: u64,
+    pub(crate) kind: FileKind,
+    lookups: AtomicU64,
+    state: Mutex<State>,
+    pub(crate) directory: Option<Box<Directory>>,
+}
+
+/// A number of look-ups by which a node says that it has left the table.
+const LEFT: u64 = u64::MAX;
+
+/// Where a name of a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct At {
+    /// The directory's node.
+    pub(crate) parent: u64,
+    /// The name's cookie in it.
+    pub(crate) cookie: u64,
+}
+
+/// How a file stands in the upper.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    /// A directory with the mark.
+    pub(crate) opaque: bool,
+    pub(crate) redirect: Leads,
+    /// A file whose content is below.
+    pub(crate) metacopy: bool,
+    /// The lower path of the file that it is joining.
+    pub(crate) joining: Option<Box<RelPath>>,
+}
+
+/// Whether a redirect stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Leads {
+    #[default]
+    ByName,
+    Relative,
+    Absolute,
+}
+
+/// Where the lower file is that shows.
+#[derive(Debug, Clone)]
+pub(crate) enum Lower {
+    /// None does.
+    No,
+    /// At the node's name, in the part of its directory that this layer has.
+    AtName(u16),
+    /// Elsewhere.
+    At(Box<LowerFile>),
+}
+
+/// What changes of a node.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) attributes: Attributes,
+    /// The attributes are to be read again.
+    pub(crate) stale: bool,
+    /// In the upper, or not.
+    pub(crate) upper: Option<Standing>,
+    pub(crate) lower: Lower,
+    pub(crate) at: Vec<At>,
+    /// How many names show, where that is not what the disk says.
+    pub(crate) names: Option<u64>,
+}
+
+/// What only directories have.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    /// What lowers contribute, topmost first.
+    pub(crate) parts: Box<[Arc<LowerDir>]>,
+    /// Where the lowers have it, if they have.
+    pub(crate) lower: Option<RelPath>,
+    names: RwLock<Names>,
+}
+
+impl Directory {
+    pub(crate) fn new(parts: Vec<Arc<LowerDir>>, lower: Option<RelPath>) -> Self {
+        Self { parts: parts.into(), lower, names: RwLock::default() }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Names> {
+        self.names.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    pub(crate) fn new(id: u64, ino: u64, state: State, directory: Option<Directory>) -> Self {
+        Self {
+            id,
+            ino,
+            kind: state.attributes.metadata.kind,
+            lookups: AtomicU64::new(0),
+            state: Mutex::new(state),
+            directory: directory.map(Box::new),
+        }
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        self.directory.is_some()
+    }
+
+    /// # Errors
+    /// `ENOTDIR` for what is none.
+    pub(crate) fn directory(&self) -> Result<&Directory, Errno> {
+        self.directory.as_deref().ok_or(Errno::NOTDIR)
+    }
+
+    /// Locks what changes of it. No other lock is taken while it is held.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it stands in the upper.
+    pub(crate) fn is_up(&self) -> bool {
+        self.state().upper.is_some()
+    }
+
+    /// Counts a look-up; `false` when the node has left the table, and must be found anew.
+    pub(crate) fn remember(&self) -> bool {
+        let more = |lookups| (lookups != LEFT).then_some(lookups + 1);
+        self.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
+    /// Takes look-ups back; `true` when none are left.
+    pub(crate) fn forget(&self, lookups: u64) -> bool {
+        let less = |known: u64| (known != LEFT).then_some(known.saturating_sub(lookups));
+        let before = self.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        before.is_ok_and(|before| before <= lookups)
+    }
+
+    /// How many look-ups the kernel has not given back.
+    pub(crate) fn lookups(&self) -> u64 {
+        match self.lookups.load(Ordering::Acquire) {
+            LEFT => 0,
+            lookups => lookups,
+        }
+    }
+
+    /// Marks it as one that leaves the table; `false` where somebody looked it up meanwhile, or it is leaving already.
+    pub(crate) fn leave(&self) -> bool {
+        self.lookups.compare_exchange(0, LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.lookups.load(Ordering::Acquire) == LEFT
+    }
+}

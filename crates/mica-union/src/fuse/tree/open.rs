@@ -1,0 +1,321 @@
+//! From a node to what is on disk: directories of the upper, the file behind a name, its content and attributes.
+
+use std::sync::Arc;
+
+use mica_core::plan::Redirect;
+use mica_sys::{Access, Dir, Errno, File, FileKind};
+
+use super::handles::Key;
+use super::lowers::{LowerDir, LowerFile, Shown};
+use super::node::{At, Lower, Node};
+use super::seen::{Attributes, look};
+use super::{Tree, errno};
+
+/// A file whose content is read.
+#[derive(Debug)]
+pub(crate) struct Backing {
+    /// It, open.
+    pub(crate) file: File,
+    /// It is the upper's; a lower's was opened for reading, and must never be written to.
+    pub(crate) is_upper: bool,
+    /// The content is that of a lower, up to the size of the file in the upper (metacopy).
+    pub(crate) metacopy: bool,
+}
+
+/// How often an operation is tried again when names move under it.
+const TRIES: usize = 256;
+
+impl Tree {
+    /// A handle of a directory that stands in the upper; `None` where it does not. No names may be locked.
+    pub(crate) fn upper_dir_of(&self, node: &Node) -> Result<Option<Arc<Dir>>, Errno> {
+        if node.is_up() { self.upper_dir(node).map(Some) } else { Ok(None) }
+    }
+
+    /// A handle of a directory that stands in the upper, opened step by step from the nearest one that is open. No names may be locked.
+    ///
+    /// # Errors
+    /// `ENOENT` where it was removed; `EROFS` without an upper; those of openat2(2).
+    pub(crate) fn upper_dir(&self, node: &Node) -> Result<Arc<Dir>, Errno> {
+        let root = &self.upper.as_ref().ok_or(Errno::ROFS)?.root;
+        if node.id == super::ROOT {
+            return Ok(Arc::clone(root));
+        }
+        if let Some(open) = self.handles.get(Key::Upper(node.id)) {
+            return Ok(open);
+        }
+        'again: for _ in 0..TRIES {
+            let mut way: Vec<(u64, At)> = Vec::new();
+            let (mut id, mut at) = (node.id, first_name(node)?);
+            let mut open = loop {
+                way.push((id, at));
+                id = at.parent;
+                if id == super::ROOT {
+                    break Arc::clone(root);
+                }
+                if let Some(open) = self.handles.get(Key::Upper(id)) {
+                    break open;
+                }
+                let Some(parent) = self.node(id) else { continue 'again };
+                at = first_name(&parent)?;
+            };
+            for (id, at) in way.into_iter().rev() {
+                let Some(parent) = self.node(at.parent) else { continue 'again };
+                // While they are locked, what stands at the name is the node.
+                let names = parent.directory()?.read();
+                let Some((_, name)) =
+                    names.by_cookie(at.cookie).filter(|(entry, _)| entry.what == super::What::Node(id))
+                else {
+                    continue 'again;
+                };
+                open = Arc::new(open.open_dir(name).map_err(errno)?);
+                self.handles.put(Key::Upper(id), &open);
+            }
+            return Ok(open);
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// Does something with the directory of the upper and the name at which a node stands, while nobody can move it. No names may be locked.
+    ///
+    /// # Errors
+    /// `ENOENT` where it has no name any more; what `act` says.
+    pub(crate) fn at_upper<T>(
+        &self,
+        node: &Node,
+        mut act: impl FnMut(&Dir, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        for _ in 0..TRIES {
+            let at = first_name(node)?;
+            let Some(parent) = self.node(at.parent) else {
+                self.drop_name(node, at);
+                continue;
+            };
+            let dir = self.upper_dir(&parent)?;
+            let names = parent.directory()?.read();
+            if let Some((_, name)) =
+                names.by_cookie(at.cookie).filter(|(entry, _)| entry.what == super::What::Node(node.id))
+            {
+                return act(&dir, name);
+            }
+            drop(names);
+            // Between the two places of a rename, it may have neither for a moment.
+            if first_name(node)? == at {
+                std::thread::yield_now();
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    fn drop_name(&self, node: &Node, at: At) {
+        node.state().at.retain(|known| *known != at);
+    }
+
+    /// Where the lower file is that shows as this node.
+    ///
+    /// # Errors
+    /// `ENOENT` where none does.
+    pub(crate) fn lower_file(&self, node: &Node) -> Result<LowerFile, Errno> {
+        for _ in 0..TRIES {
+            let (slot, at) = {
+                let state = node.state();
+                match &state.lower {
+                    Lower::No => return Err(Errno::NOENT),
+                    Lower::At(file) => return Ok((**file).clone()),
+                    Lower::AtName(slot) => (*slot, *state.at.first().ok_or(Errno::NOENT)?),
+                }
+            };
+            let Some(parent) = self.node(at.parent) else {
+                self.drop_name(node, at);
+                continue;
+            };
+            let directory = parent.directory()?;
+            let Some(dir) = directory.parts.iter().find(|part| part.slot == slot) else { return Err(Errno::NOENT) };
+            if let Some((_, name)) = directory.read().by_cookie(at.cookie) {
+                return Ok(LowerFile { dir: Arc::clone(dir), name: name.into() });
+            }
+            if first_name(node)? == at {
+                std::thread::yield_now();
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// Does something with the directory of a lower and the name at which a file is in it.
+    pub(crate) fn at_lower<T>(
+        &self,
+        file: &LowerFile,
+        act: impl FnOnce(&Dir, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        act(&*self.lowers.open(&file.dir, &self.handles)?, &file.name)
+    }
+
+    /// A handle of a part of a directory in a lower.
+    pub(crate) fn lower_dir(&self, part: &Arc<LowerDir>) -> Result<Arc<Dir>, Errno> {
+        self.lowers.open(part, &self.handles)
+    }
+
+    /// Where the content of a file without content of its own is: what overlayfs calls its lower data.
+    fn data_of(&self, file: &LowerFile) -> Result<LowerFile, Errno> {
+        let mut file = file.clone();
+        // Each turn leads to a lower layer.
+        for _ in 0..=self.lowers.layers.len() {
+            let seen = self.at_lower(&file, |dir, name| look(dir, name, self.marks, true))?.ok_or(Errno::IO)?;
+            if !seen.metacopy {
+                return Ok(file);
+            }
+            let below = file.dir.slot.saturating_add(1);
+            let shown = match seen.redirect {
+                Some(Redirect::Absolute(path)) => self.lowers.resolve(below, &path, &self.handles)?,
+                other => {
+                    let path = file.dir.path();
+                    let name = match &other {
+                        Some(Redirect::Relative(name)) => name.as_bytes(),
+                        _ => &file.name,
+                    };
+                    let dir = mica_core::RelPath::parse(&path).map_err(|_| Errno::IO)?;
+                    self.lowers.resolve(below, &super::join(&dir, name)?, &self.handles)?
+                }
+            };
+            match shown {
+                Shown::Leaf(next, seen) if seen.attributes.metadata.kind == FileKind::File => file = next,
+                _ => return Err(Errno::IO),
+            }
+        }
+        Err(Errno::IO)
+    }
+
+    /// Where the content of a file is that stands in the upper without it.
+    fn data_below(&self, node: &Node) -> Result<LowerFile, Errno> {
+        let redirect = self.at_upper(node, |dir, name| dir.get_xattr(name, self.marks.redirect()).map_err(errno))?;
+        let path = match redirect.as_deref().and_then(Redirect::parse) {
+            Some(Redirect::Absolute(path)) => path,
+            other => {
+                let natural = self.natural_lower_path(node)?.ok_or(Errno::IO)?;
+                match other {
+                    Some(relative) => relative.lead(Some(&natural)).ok_or(Errno::IO)?,
+                    None => natural,
+                }
+            }
+        };
+        match self.lowers.resolve(0, &path, &self.handles)? {
+            Shown::Leaf(file, seen) if seen.attributes.metadata.kind == FileKind::File => self.data_of(&file),
+            _ => Err(Errno::IO),
+        }
+    }
+
+    /// The lower path of a node's first name: what its directory's lower path and its name say.
+    pub(crate) fn natural_lower_path(&self, node: &Node) -> Result<Option<mica_core::RelPath>, Errno> {
+        let at = first_name(node)?;
+        let Some(parent) = self.node(at.parent) else { return Ok(None) };
+        let directory = parent.directory()?;
+        let Some(lower) = self.lower_path_of(directory) else { return Ok(None) };
+        let names = directory.read();
+        names.by_cookie(at.cookie).map(|(_, name)| super::join(&lower, name)).transpose()
+    }
+
+    /// Opens what backs the content of a regular file now. A lower's file is opened for reading alone, whatever is asked, and a metacopy's content too. No names may be locked.
+    ///
+    /// # Errors
+    /// `EROFS` for writing to what is not in the upper; those of openat(2).
+    pub(crate) fn open_content(&self, node: &Node, access: Access) -> Result<Backing, Errno> {
+        let (up, metacopy) = {
+            let state = node.state();
+            (state.upper.is_some(), state.upper.as_ref().is_some_and(|standing| standing.metacopy))
+        };
+        if up && !(metacopy && access == Access::Read) {
+            let file = self.at_upper(node, |dir, name| dir.open_file_for(name, access).map_err(errno))?;
+            return Ok(Backing { file, is_upper: true, metacopy });
+        }
+        if access != Access::Read {
+            return Err(Errno::ROFS);
+        }
+        let file = if up { self.data_below(node)? } else { self.data_of(&self.lower_file(node)?)? };
+        let file = self.at_lower(&file, |dir, name| dir.open_file(name).map_err(errno))?;
+        Ok(Backing { file, is_upper: false, metacopy: up })
+    }
+
+    /// Where a symlink points.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is none; those of readlinkat(2).
+    pub(crate) fn read_link(&self, node: &Node) -> Result<Vec<u8>, Errno> {
+        if node.kind != FileKind::Symlink {
+            return Err(Errno::INVAL);
+        }
+        let read = |dir: &Dir, name: &[u8]| dir.read_link(name).map_err(errno);
+        if node.is_up() { self.at_upper(node, read) } else { self.at_lower(&self.lower_file(node)?, read) }
+    }
+
+    /// The attributes that show: owners as they are on disk. No names may be locked.
+    ///
+    /// # Errors
+    /// When they have to be read again, and cannot.
+    pub(crate) fn attributes(&self, node: &Node) -> Result<Attributes, Errno> {
+        if node.state().stale {
+            self.refresh(node)?;
+        }
+        let state = node.state();
+        let mut attributes = state.attributes.clone();
+        let metadata = &mut attributes.metadata;
+        metadata.ino = node.ino;
+        if let Some(names) = state.names {
+            metadata.nlink = names;
+        } else if let Some(directory) = &node.directory
+            && (state.upper.is_none() || !directory.parts.is_empty())
+        {
+            // How many directories are in it nobody knows before it is listed; 1 is the word for that (find(1) relies on it).
+            metadata.nlink = 1;
+        }
+        Ok(attributes)
+    }
+
+    /// Reads the attributes of what stands in the upper again.
+    fn refresh(&self, node: &Node) -> Result<(), Errno> {
+        // What changes after the reading began is read again.
+        let held = {
+            let mut state = node.state();
+            state.stale = false;
+            if state.upper.is_none() {
+                return Ok(());
+            }
+            node.is_directory()
+        };
+        let read = if held {
+            self.upper_dir(node).and_then(|dir| dir.metadata_born().map_err(errno))
+        } else {
+            self.at_upper(node, |dir, name| dir.stat_born(name).map_err(errno)?.ok_or(Errno::NOENT))
+        };
+        match read {
+            Ok(found) => {
+                self.fresh(node, found.into());
+                Ok(())
+            }
+            Err(error) => {
+                node.state().stale = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes attributes as they were just read from the upper.
+    pub(crate) fn fresh(&self, node: &Node, mut found: Attributes) {
+        let mut state = node.state();
+        let known = &state.attributes.metadata;
+        // What stands for a device is a file on disk.
+        if found.metadata.kind != known.kind {
+            (found.metadata.kind, found.metadata.rdev_major, found.metadata.rdev_minor) =
+                (known.kind, known.rdev_major, known.rdev_minor);
+        }
+        state.attributes = found;
+    }
+
+    /// The attributes in memory are not true any more: writes went to the disk past the tree.
+    pub(crate) fn stale(&self, node: &Node) {
+        node.state().stale = true;
+    }
+}
+
+/// A name of a node.
+fn first_name(node: &Node) -> Result<At, Errno> {
+    node.state().at.first().copied().ok_or(Errno::NOENT)
+}

@@ -1,0 +1,157 @@
+//! What stands at a name of one layer: attributes and marks, read with as few calls as they need.
+//!
+//! One `statx`. Marks are asked for where they can be: of directories always, of other files in an upper always, and in a lower of empty files alone, which may be
+//! whiteouts or stand for devices. Whether a lower's file has its content further below matters when it is opened, and is asked then.
+
+use mica_core::plan::Redirect;
+use mica_core::{Kind, RelPath};
+use mica_layer::Marks;
+use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
+
+/// What `stat` shows of a file, owners as they are on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    /// All that stat(2) has. `ino` and `dev` are those on disk until a node gives its own.
+    pub(crate) metadata: Metadata,
+    /// When it was made, where that is known.
+    pub(crate) born: Option<Time>,
+}
+
+impl Attributes {
+    pub(crate) fn is_directory(&self) -> bool {
+        self.metadata.kind == FileKind::Directory
+    }
+}
+
+impl From<(Metadata, Option<Time>)> for Attributes {
+    fn from((metadata, born): (Metadata, Option<Time>)) -> Self {
+        Self { metadata, born }
+    }
+}
+
+/// What stands at a name.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) attributes: Attributes,
+    /// It says that nothing is there.
+    pub(crate) whiteout: bool,
+    /// A directory that hides what is below.
+    pub(crate) opaque: bool,
+    pub(crate) redirect: Option<Redirect>,
+    /// Its content is below. Of a lower's file not looked at.
+    pub(crate) metacopy: bool,
+    /// The lower path of the file that it is joining.
+    pub(crate) joining: Option<RelPath>,
+    /// The inode number that it had when it was brought up.
+    pub(crate) ino: Option<u64>,
+    /// It was brought up by the kernel's overlayfs, or by us.
+    pub(crate) origin: bool,
+}
+
+/// Reads what stands at `name`; `None` where nothing does. `closely` asks for the marks of files too.
+pub(crate) fn look(dir: &Dir, name: &[u8], marks: Marks, closely: bool) -> Result<Option<Seen>, Errno> {
+    let Some(found) = dir.stat_born(name).map_err(|error| error.errno())? else { return Ok(None) };
+    let mut seen = plain(found.into());
+    let metadata = &seen.attributes.metadata;
+    if metadata.is_whiteout_device() {
+        seen.whiteout = true;
+        return Ok(Some(seen));
+    }
+    let read = match metadata.kind {
+        FileKind::Directory => {
+            let opened = match dir.open_dir(name) {
+                Ok(opened) => opened,
+                // Without the right to look into it nobody sees its names either.
+                Err(error) if error.is_denied() => return Ok(Some(seen)),
+                Err(error) => return Err(error.errno()),
+            };
+            read_marks(&mut seen, marks, |mark| opened.get_own_xattr(mark), &|| opened.list_own_xattrs())
+        }
+        FileKind::File if closely || metadata.size == 0 => {
+            read_marks(&mut seen, marks, |mark| dir.get_xattr(name, mark), &|| dir.list_xattrs(name))
+        }
+        // No mark with the prefix `user.` stands on these (xattr(7)).
+        _ if closely && marks == Marks::Trusted => {
+            read_marks(&mut seen, marks, |mark| dir.get_xattr(name, mark), &|| dir.list_xattrs(name))
+        }
+        _ => Ok(()),
+    };
+    match read {
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.errno()),
+        Ok(()) => Ok(Some(seen)),
+    }
+}
+
+/// Reads what an open directory says of itself.
+pub(crate) fn look_at_self(dir: &Dir, marks: Marks) -> Result<Seen, Errno> {
+    let found = dir.metadata_born().map_err(|error| error.errno())?;
+    let mut seen = plain(found.into());
+    read_marks(&mut seen, marks, |mark| dir.get_own_xattr(mark), &|| dir.list_own_xattrs())
+        .map_err(|error| error.errno())?;
+    Ok(seen)
+}
+
+pub(crate) const fn plain(attributes: Attributes) -> Seen {
+    Seen {
+        attributes,
+        whiteout: false,
+        opaque: false,
+        redirect: None,
+        metacopy: false,
+        joining: None,
+        ino: None,
+        origin: false,
+    }
+}
+
+fn read_marks(
+    seen: &mut Seen,
+    marks: Marks,
+    value: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, SysError>,
+    names: &dyn Fn() -> Result<Vec<Vec<u8>>, SysError>,
+) -> Result<(), SysError> {
+    let is_directory = seen.attributes.is_directory();
+    for name in names()? {
+        if !name.starts_with(marks.prefix()) {
+            continue;
+        }
+        let value = || value(&name);
+        if name == marks.opaque() {
+            // "x" only says that the directory has whiteouts that are attributes (Linux 6.7).
+            seen.opaque = is_directory && value()?.is_some_and(|value| value == b"y");
+        } else if name == marks.redirect() {
+            seen.redirect = value()?.and_then(|value| Redirect::parse(&value));
+        } else if name == marks.origin() {
+            seen.origin = true;
+        } else if name == marks.ino() {
+            seen.ino = value()?.and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
+        } else if is_directory {
+        } else if name == marks.metacopy() {
+            seen.metacopy = seen.attributes.metadata.kind == FileKind::File;
+        } else if name == marks.joining() {
+            seen.joining = value()?.and_then(|value| match Redirect::parse(&value) {
+                Some(Redirect::Absolute(path)) => Some(path),
+                _ => None,
+            });
+        } else if name == marks.whiteout() {
+            seen.whiteout = seen.attributes.metadata.kind == FileKind::File && seen.attributes.metadata.size == 0;
+        } else if let Some(kind) = stands_for(marks, &name, value()?) {
+            let metadata = &mut seen.attributes.metadata;
+            if metadata.kind == FileKind::File && metadata.size == 0 {
+                let (kind, rdev) = kind;
+                (metadata.kind, metadata.rdev_major, metadata.rdev_minor) = (kind, rdev.0, rdev.1);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The device that a mark of an empty file says it is.
+fn stands_for(marks: Marks, name: &[u8], value: Option<Vec<u8>>) -> Option<(FileKind, (u32, u32))> {
+    match marks.device_that(name, &value?)? {
+        Kind::CharDevice(rdev) => Some((FileKind::CharDevice, (rdev.major, rdev.minor))),
+        Kind::BlockDevice(rdev) => Some((FileKind::BlockDevice, (rdev.major, rdev.minor))),
+        _ => None,
+    }
+}
