@@ -26,6 +26,7 @@ use std::path::Path;
 pub use dirs::{UnionDirs, UpperDirs};
 pub use error::{Role, UnionError};
 pub use flat::Flat;
+pub use mica_layer::Marks;
 pub use mounted::Mounted;
 pub use overlay::Overlay;
 

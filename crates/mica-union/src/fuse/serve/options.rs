@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mica_core::plan::Features;
 use mica_layer::Marks;
 
 use super::super::{IdRow, Ids};
@@ -55,6 +56,15 @@ pub struct Options {
     pub allow_other: bool,
     /// POSIX ACLs are kept and count. Where not, setting one is `EOPNOTSUPP`.
     pub acls: bool,
+    /// Extended attributes are shown and can be set. Where not, asking for one is `EOPNOTSUPP`.
+    pub xattrs: bool,
+    /// Every directory shows one link, so that none has to be counted (`static_nlink` of fuse-overlayfs).
+    pub static_links: bool,
+    /// What is written to the upper: with [`Features::Basic`], nothing that overlayfs reads with an option alone.
+    pub features: Features,
+    /// In lowers, an entry `.wh.NAME` says that NAME is gone and `.wh..wh..opq` that its directory is opaque, besides the kernel's
+    /// marks: containers/storage writes layers so where a mount program shows them. In the upper such a name is as any other.
+    pub named_whiteouts: bool,
     /// How long the kernel may keep names and attributes without asking. The server is the only one who changes them, so they
     /// are never wrong; short times serve programs that change directories of the union behind it.
     pub timeout: Duration,
@@ -82,6 +92,10 @@ impl Options {
             read_only: false,
             allow_other: true,
             acls: true,
+            xattrs: true,
+            static_links: false,
+            features: Features::Full,
+            named_whiteouts: false,
             timeout: FOREVER,
             transport: Transport::Auto,
             passthrough: Passthrough::Auto,
@@ -115,6 +129,10 @@ impl Options {
         lines.flag("read-only", self.read_only);
         lines.flag("allow-other", self.allow_other);
         lines.flag("acls", self.acls);
+        lines.flag("no-xattrs", !self.xattrs);
+        lines.flag("static-links", self.static_links);
+        lines.flag("basic", self.features == Features::Basic);
+        lines.flag("named-whiteouts", self.named_whiteouts);
         lines.number("timeout-ns", Some(self.timeout.as_nanos()));
         match self.transport {
             Transport::Auto => {}
@@ -159,6 +177,10 @@ impl Options {
                 b"read-only" => options.read_only = true,
                 b"allow-other" => options.allow_other = true,
                 b"acls" => options.acls = true,
+                b"no-xattrs" => options.xattrs = false,
+                b"static-links" => options.static_links = true,
+                b"basic" => options.features = Features::Basic,
+                b"named-whiteouts" => options.named_whiteouts = true,
                 b"timeout-ns" => options.timeout = value.duration().ok_or_else(wrong)?,
                 b"device" => options.transport = Transport::Device,
                 b"ring" => options.transport = Transport::Ring,
@@ -287,6 +309,10 @@ mod tests {
             read_only: true,
             allow_other: false,
             acls: false,
+            xattrs: false,
+            static_links: true,
+            features: Features::Basic,
+            named_whiteouts: true,
             timeout: Duration::from_millis(1500),
             transport: Transport::Ring,
             passthrough: Passthrough::Off,
