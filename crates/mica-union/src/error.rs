@@ -198,6 +198,22 @@ pub enum UnionError {
         /// The upper.
         upper: PathBuf,
     },
+    /// The server of a mount cannot do its work.
+    #[error("{driver}: cannot serve the mount")]
+    Serve {
+        /// The driver.
+        driver: &'static str,
+        /// What was refused.
+        source: SysError,
+    },
+    /// The process that serves the mount did not come up.
+    #[error("{driver}: the server process {said}")]
+    Server {
+        /// The driver.
+        driver: &'static str,
+        /// What it said, or what became of it.
+        said: String,
+    },
     /// The union is made, and cannot be put to its place or be changed.
     #[error("cannot use the mount")]
     Use(#[source] SysError),
@@ -234,6 +250,7 @@ impl UnionError {
             | Self::Settle { source, .. }
             | Self::Work { source, .. }
             | Self::Use(source)
+            | Self::Serve { source, .. }
             | Self::Scratch { source, .. } => source,
             Self::Mount { source, .. } | Self::Kernel { source, .. } => source.error(),
             _ => return false,
@@ -275,6 +292,12 @@ impl UnionError {
                 "put the upper directory on a file system with extended attributes, as ext4, xfs, btrfs or tmpfs of Linux 6.6",
             ),
             Self::WasVolatile { .. } => Some("begin with an empty upper and an empty work directory"),
+            Self::Serve { source, .. } if source.call() == "openat" && source.is_not_found() => {
+                Some("there is no /dev/fuse here; try `modprobe fuse`")
+            }
+            Self::Serve { source, .. } if source.call() == "openat" && source.is_denied() => {
+                Some("this user may not open /dev/fuse; its mode is usually 0666")
+            }
             Self::Changing { .. } => Some("try again when the container writes less, or has ended"),
             Self::Manifest { .. } => {
                 Some("the upper directory is whole; what was not yet in it is in `tree` beside this file")

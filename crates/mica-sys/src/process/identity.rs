@@ -251,28 +251,40 @@ pub enum Limit {
     Stack,
 }
 
+impl Limit {
+    const fn resource(self) -> Resource {
+        match self {
+            Self::AddressSpace => Resource::As,
+            Self::Core => Resource::Core,
+            Self::Cpu => Resource::Cpu,
+            Self::Data => Resource::Data,
+            Self::FileSize => Resource::Fsize,
+            Self::Locks => Resource::Locks,
+            Self::LockedMemory => Resource::Memlock,
+            Self::MessageQueues => Resource::Msgqueue,
+            Self::Nice => Resource::Nice,
+            Self::OpenFiles => Resource::Nofile,
+            Self::Processes => Resource::Nproc,
+            Self::ResidentSet => Resource::Rss,
+            Self::RealTimePriority => Resource::Rtprio,
+            Self::RealTime => Resource::Rttime,
+            Self::PendingSignals => Resource::Sigpending,
+            Self::Stack => Resource::Stack,
+        }
+    }
+}
+
+/// Raises a limit of this process as far as it may be raised, and says how far that is; 2⁶⁴-1 is no limit.
+pub fn raise_limit(limit: Limit) -> Result<u64, SysError> {
+    let hard = rustix::process::getrlimit(limit.resource()).maximum.unwrap_or(u64::MAX);
+    set_limit(limit, hard, hard)?;
+    Ok(hard)
+}
+
 /// Sets a limit of this process; 2⁶⁴-1 is no limit. `EPERM` when the hard limit would rise without `CAP_SYS_RESOURCE`.
 pub fn set_limit(limit: Limit, soft: u64, hard: u64) -> Result<(), SysError> {
-    let resource = match limit {
-        Limit::AddressSpace => Resource::As,
-        Limit::Core => Resource::Core,
-        Limit::Cpu => Resource::Cpu,
-        Limit::Data => Resource::Data,
-        Limit::FileSize => Resource::Fsize,
-        Limit::Locks => Resource::Locks,
-        Limit::LockedMemory => Resource::Memlock,
-        Limit::MessageQueues => Resource::Msgqueue,
-        Limit::Nice => Resource::Nice,
-        Limit::OpenFiles => Resource::Nofile,
-        Limit::Processes => Resource::Nproc,
-        Limit::ResidentSet => Resource::Rss,
-        Limit::RealTimePriority => Resource::Rtprio,
-        Limit::RealTime => Resource::Rttime,
-        Limit::PendingSignals => Resource::Sigpending,
-        Limit::Stack => Resource::Stack,
-    };
     let value = |n: u64| (n != u64::MAX).then_some(n);
-    rustix::process::setrlimit(resource, Rlimit { current: value(soft), maximum: value(hard) })
+    rustix::process::setrlimit(limit.resource(), Rlimit { current: value(soft), maximum: value(hard) })
         .map_err(failed("setrlimit", format!("{limit:?} {soft}:{hard}")))
 }
 
