@@ -8,6 +8,7 @@ pub mod dir;
 pub mod error;
 pub mod fault;
 pub mod file;
+pub mod fuse;
 pub mod lock;
 pub mod mmap;
 pub mod mount;
