@@ -10,6 +10,7 @@
 //! or container.
 //!
 //! * [`Overlay`]: the kernel's overlayfs.
+//! * [`fuse`]: a file system of our own in user space.
 //! * [`Flat`]: a copy, for places where nothing else works.
 #![forbid(unsafe_code)]
 

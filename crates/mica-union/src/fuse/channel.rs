@@ -1,0 +1,226 @@
+//! How requests arrive and answers leave.
+//!
+//! A [`Channel`] has a [`Device`] that is mounted, and threads that read a request, let a [`Served`] answer it, and send the answer. It
+//! ends when the mount does, or when it is [stopped](Channel::stop). Neither the order of requests nor the thread that gets one is
+//! fixed; a thread has one buffer, in which a request stands and behind it its answer, and allocates nothing.
+//!
+//! Threads are as many as there are processors, and more for a while when all of them wait for a disk.
+
+mod device;
+mod notifier;
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mica_sys::fuse::Device;
+use mica_sys::{Errno, SysError};
+
+use super::wire::{Caller, Dialect, Init, Out, Request, Wanted};
+pub use notifier::Notifier;
+
+/// Who answers requests.
+///
+/// Methods are called by many threads at a time. What panics in a build that unwinds is answered by `EIO`; a build for users does not
+/// unwind, so nothing may.
+pub trait Served: Send + Sync {
+    /// What it wants of the kernel. Asked once, before anything else.
+    fn wants(&self) -> Wanted {
+        Wanted::default()
+    }
+
+    /// What the kernel and we agreed on, before the first request. Notices and backing files are taken from the first request on.
+    fn started(&self, init: &Init, notifier: &Notifier) {
+        let _unused = (init, notifier);
+    }
+
+    /// Answers a request: `out` has the answer, or the error is it. What is not known here is `ENOSYS`, which the kernel
+    /// remembers for most operations and does not ask again.
+    ///
+    /// It is not called for `INIT`, `FORGET`, `BATCH_FORGET`, `INTERRUPT`, `NOTIFY_REPLY` and `DESTROY`.
+    ///
+    /// # Errors
+    /// What the caller of the system call gets.
+    fn answer(&self, caller: &Caller, request: Request<'_>, out: &mut Out<'_>) -> Result<(), Errno>;
+
+    /// The kernel has forgotten so many look-ups of a node.
+    fn forget(&self, node: u64, lookups: u64);
+
+    /// The last request was answered. Called once.
+    fn ended(&self) {}
+}
+
+/// How a channel works.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ChannelOptions {
+    /// How many threads there always are; `None` for one a processor, two at least.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// A channel that was not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The first request does not come.
+    #[error("cannot read the first request")]
+    Read(#[source] SysError),
+    /// The kernel does not take the answer to it.
+    #[error("cannot answer the first request")]
+    Write(#[source] SysError),
+    /// The first request is not `INIT`, or no request at all.
+    #[error("the first request is not the one that begins a mount")]
+    NotInit,
+    /// It speaks another protocol.
+    #[error("the kernel speaks version {major}.{minor} of the protocol; 7.31 is needed, of Linux 5.4")]
+    Version {
+        /// Major version.
+        major: u32,
+        /// Minor version.
+        minor: u32,
+    },
+    /// No descriptor for a thread.
+    #[error("cannot open the device once more")]
+    Another(#[source] SysError),
+    /// No thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// More threads than this are not started, however many wait.
+const MOST_THREADS: usize = 32;
+
+/// A mount that is being served.
+#[derive(Debug)]
+pub struct Channel {
+    shared: Arc<Shared>,
+    init: Init,
+}
+
+/// What the threads of a channel have in common.
+struct Shared {
+    device: Arc<Device>,
+    served: Arc<dyn Served>,
+    dialect: Dialect,
+    /// Bytes of a thread's buffer: the longest request, or a short one and the longest answer.
+    buffer: usize,
+    /// Threads that are never let go.
+    lasting: usize,
+    most: usize,
+    stopping: AtomicBool,
+    /// Threads that wait for a request.
+    idle: AtomicUsize,
+    live: AtomicUsize,
+    ended: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Goes with `threads`: the last thread ends.
+    all_gone: Condvar,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("device", &self.device).field("live", &self.live).finish_non_exhaustive()
+    }
+}
+
+impl Channel {
+    /// Begins to serve a device that is mounted: answers the kernel's first request and starts the threads. The mount answers when this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`ChannelError`]. The device is closed then, and the mount answers `ENOTCONN`.
+    pub fn start(device: Device, served: Arc<dyn Served>, options: ChannelOptions) -> Result<Self, ChannelError> {
+        let device = Arc::new(device);
+        let init = device::begin(&device, &*served)?;
+        let lasting = options.threads.map_or_else(processors, NonZeroUsize::get);
+        let longest = u64::from(init.max_write).max(u64::from(init.max_pages) * u64::from(mica_sys::fuse::page_size()));
+        let shared = Arc::new(Shared {
+            device,
+            served,
+            dialect: init.dialect(),
+            buffer: usize::try_from(longest).unwrap_or(usize::MAX).saturating_add(device::ROOM_BESIDE),
+            lasting,
+            most: MOST_THREADS.max(lasting),
+            stopping: AtomicBool::new(false),
+            idle: AtomicUsize::new(0),
+            live: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
+            threads: Mutex::new(Vec::new()),
+            all_gone: Condvar::new(),
+        });
+        let channel = Self { shared, init };
+        for _ in 0..lasting {
+            // Dropped by an error, the channel stops those that were started.
+            device::spawn(&channel.shared, true)?;
+        }
+        Ok(channel)
+    }
+
+    /// What was agreed on with the kernel.
+    #[must_use]
+    pub const fn init(&self) -> &Init {
+        &self.init
+    }
+
+    /// What tells the kernel things unasked.
+    #[must_use]
+    pub fn notifier(&self) -> Notifier {
+        Notifier::new(&self.shared.device)
+    }
+
+    /// Waits until the mount is gone, or until another thread stops the channel.
+    pub fn wait(&self) {
+        let mut threads = lock(&self.shared.threads);
+        while self.shared.live.load(Ordering::Acquire) > 0 {
+            threads = self.shared.all_gone.wait(threads).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.end(threads);
+    }
+
+    /// Reads no more requests, and returns when those that were read are answered. The mount is still there: who asks it waits, until
+    /// the last copy of the device is closed, and then gets `ENOTCONN`.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        let mut threads = lock(&self.shared.threads);
+        while self.shared.live.load(Ordering::Acquire) > 0 {
+            threads.iter().filter(|thread| !thread.is_finished()).for_each(mica_sys::fuse::interrupt);
+            // Again and again: a thread may have been about to wait.
+            let waited = self.shared.all_gone.wait_timeout(threads, PAUSE);
+            threads = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.end(threads);
+    }
+
+    fn end(&self, mut threads: MutexGuard<'_, Vec<JoinHandle<()>>>) {
+        let handles = std::mem::take(&mut *threads);
+        // The last thread takes the lock when it goes.
+        drop(threads);
+        for thread in handles {
+            // ignored: a thread that panicked has ended too.
+            drop(thread.join());
+        }
+        if !self.shared.ended.swap(true, Ordering::AcqRel) {
+            self.shared.served.ended();
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// How long is waited between two looks at threads that are about to end.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A list of handles is whole whoever panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One thread a processor, and two at least: one that waits for a disk leaves another.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, NonZeroUsize::get).max(2)
+}
