@@ -41,6 +41,7 @@ mod handles;
 mod links;
 mod list;
 mod lowers;
+mod named;
 mod names;
 mod node;
 mod numbers;
@@ -114,6 +115,14 @@ impl Tree {
     /// # Errors
     /// [`UnionError::Open`] names the directory that cannot be opened.
     pub(crate) fn open(dirs: &UnionDirs, read_only: bool) -> Result<Self, UnionError> {
+        Self::open_as(dirs, read_only, false)
+    }
+
+    /// As [`Tree::open`]; with `named`, lowers say by files called `.wh.NAME` what is gone, besides the kernel's marks.
+    ///
+    /// # Errors
+    /// [`UnionError::Open`].
+    pub(crate) fn open_as(dirs: &UnionDirs, read_only: bool, named: bool) -> Result<Self, UnionError> {
         let written = dirs.upper.as_ref().map(|upper| &upper.upper);
         let mut lowers: Vec<(Role, &Path)> = Vec::new();
         if let Some(upper) = written.filter(|_| read_only) {
@@ -148,7 +157,7 @@ impl Tree {
         let tree = Self {
             table: Table::new(),
             handles: Handles::new(most_handles),
-            lowers: Lowers::new(layers, dirs.marks),
+            lowers: Lowers::new(layers, dirs.marks, named),
             upper,
             marks: dirs.marks,
             numbers,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use mica_sys::{Dir, DirEntry, Errno, FileKind};
 
+use super::named;
 use super::names::What;
 use super::node::{Directory, Node};
 use super::{MOST_IDLE, ROOT, Tree, errno};
@@ -93,7 +94,7 @@ impl Tree {
         let mut parts = Vec::new();
         for part in &directory.parts {
             let open = self.lower_dir(part)?;
-            parts.push((part.slot, self.names_of(&open)?));
+            parts.push((part.slot, self.names_of(&open, self.lowers.has_named_whiteouts())?));
         }
         for _ in 0..64 {
             let upper = self.upper_dir_of(dir)?;
@@ -109,7 +110,7 @@ impl Tree {
             }
             let mut said: HashSet<Vec<u8>> = HashSet::new();
             if let Some(upper) = upper {
-                for entry in self.names_of(&upper)? {
+                for entry in self.names_of(&upper, false)? {
                     if names.find(&entry.found.name).is_none() {
                         let what = if entry.whiteout { What::Whiteout } else { What::Unseen { part: 0 } };
                         names.set(&entry.found.name, what, entry.found.kind, 0);
@@ -133,8 +134,8 @@ impl Tree {
         Err(Errno::AGAIN)
     }
 
-    /// The names in one directory of one layer, and which of them are whiteouts.
-    fn names_of(&self, dir: &Dir) -> Result<Vec<Found>, Errno> {
+    /// The names in one directory of one layer, and which of them are whiteouts; with `named`, by their names besides.
+    fn names_of(&self, dir: &Dir, named: bool) -> Result<Vec<Found>, Errno> {
         let entries = dir.read_dir().map_err(errno)?;
         let marked = dir.get_own_xattr(self.marks.opaque()).map_err(errno)?.is_some_and(|value| value == b"x");
         let found = entries.into_iter().map(|found| {
@@ -147,7 +148,19 @@ impl Tree {
             };
             Ok(Found { found, whiteout })
         });
-        found.collect()
+        let mut found = found.collect::<Result<Vec<Found>, Errno>>()?;
+        if named {
+            let (said, mut names): (Vec<Found>, Vec<Found>) =
+                found.into_iter().partition(|entry| named::is_said(&entry.found.name));
+            // Behind the names: of what is deleted and made again, the new one is listed.
+            let files = said.into_iter().filter(|entry| entry.found.kind == FileKind::File);
+            names.extend(files.filter_map(|entry| {
+                let name = named::hidden_by(&entry.found.name)?.to_vec();
+                Some(Found { found: DirEntry { name, ..entry.found }, whiteout: true })
+            }));
+            found = names;
+        }
+        Ok(found)
     }
 
     /// The kernel gives look-ups back. A node that has none left, and that nobody needs, is dropped; it is found again.

@@ -13,6 +13,7 @@ use mica_layer::Marks;
 use mica_sys::{Dir, Errno};
 
 use super::handles::{Handles, Key};
+use super::named;
 use super::seen::{Attributes, Seen, look, look_at_self};
 
 /// One lower, open.
@@ -107,13 +108,20 @@ pub(crate) struct Lowers {
     pub(crate) layers: Vec<Layer>,
     roots: Vec<Arc<LowerDir>>,
     marks: Marks,
+    /// Whether files called `.wh.NAME` are whiteouts.
+    named: bool,
 }
 
 impl Lowers {
-    pub(crate) fn new(layers: Vec<Layer>, marks: Marks) -> Self {
+    pub(crate) fn new(layers: Vec<Layer>, marks: Marks, named: bool) -> Self {
         let roots =
             (0..u16::try_from(layers.len()).unwrap_or(u16::MAX)).map(|slot| LowerDir::new(slot, None)).collect();
-        Self { layers, roots, marks }
+        Self { layers, roots, marks, named }
+    }
+
+    /// Whether files called `.wh.NAME` are whiteouts.
+    pub(crate) const fn has_named_whiteouts(&self) -> bool {
+        self.named
     }
 
     pub(crate) fn layer(&self, slot: u16) -> Result<&Layer, Errno> {
@@ -127,7 +135,7 @@ impl Lowers {
         for (root, layer) in self.roots.iter().zip(&self.layers).skip(usize::from(slot)) {
             let seen = look_at_self(&layer.root, self.marks)?;
             parts.push(Arc::clone(root));
-            let opaque = seen.opaque;
+            let opaque = seen.opaque || (self.named && named::is_opaque(&layer.root)?);
             attributes.get_or_insert(seen.attributes);
             if opaque {
                 break;
@@ -158,7 +166,9 @@ impl Lowers {
 
     /// What one directory of one layer has at a name.
     pub(crate) fn in_dir(&self, dir: &Arc<LowerDir>, name: &[u8], handles: &Handles) -> Result<Option<Seen>, Errno> {
-        look(&*self.open(dir, handles)?, name, self.marks, false)
+        let open = self.open(dir, handles)?;
+        let seen = look(&open, name, self.marks, false)?;
+        if self.named { named::by_names(&open, name, seen) } else { Ok(seen) }
     }
 
     /// What the directory with these parts shows at `name`.

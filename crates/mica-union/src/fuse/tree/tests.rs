@@ -150,3 +150,56 @@ fn a_stack_shows_what_the_rules_say() {
     wanted.assert_is(&read(&stack.tree()), "the union without an upper");
     assert!(stack.scratch.path().exists());
 }
+
+/// What containers/storage unpacks for a mount program, and what fuse-overlayfs leaves in an upper that becomes a lower.
+#[test]
+fn files_of_a_name_are_whiteouts_where_that_is_said() {
+    needs!(root);
+    let top = tree! {
+        ".wh.gone" = "";
+        ".wh.gone-dir" = "";
+        ".wh.again" = "";
+        ".wh..wh.plnk" = "";
+        ".wh." = "";
+        "again/mine" = "mine";
+        "opaque/.wh..wh..opq" = "";
+        "opaque/mine" = "mine";
+        "other/.wh..opq" = "";
+        "a/.wh.x" = "";
+        "a/.wh.never" = "";
+        "file" = "file";
+        ".wh.file" = "";
+        ".wh.dir-of-whiteouts/" ;
+        "marked" whiteout;
+    };
+    let base = tree! {
+        "gone" = "1";
+        "gone-dir/x" = "1";
+        "again/theirs" = "1";
+        "opaque/theirs" = "1";
+        "other/theirs" = "1";
+        "a/x" = "1";
+        "a/y" = "y";
+        "file/under" = "1";
+        "marked" = "1";
+        "dir-of-whiteouts" = "stays";
+    };
+    let wanted = tree! {
+        "again/mine" = "mine";
+        "opaque/mine" = "mine";
+        "other/" ;
+        "a/y" = "y";
+        "file" = "file";
+        "dir-of-whiteouts" = "stays";
+    };
+    let shown = |stack: &Stack| read(&Tree::open_as(&stack.dirs, false, true).unwrap());
+    let stack = Stack::new(None, &[top.clone(), base.clone()]);
+    wanted.assert_is(&shown(&stack), "the union");
+    // In the upper such a name is as any other.
+    let upper = tree! { ".wh.a" = "mine"; "a/.wh.y" = "mine"; };
+    let stack = Stack::new(Some(&upper), &[top, base]);
+    let names: Vec<String> = shown(&stack).iter().map(|(path, _)| path.to_string()).collect();
+    for name in ["/.wh.a", "/a/.wh.y", "/a/y"] {
+        assert!(names.iter().any(|path| path == name), "{name}: {names:?}");
+    }
+}
