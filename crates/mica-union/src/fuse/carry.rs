@@ -122,6 +122,27 @@ pub(crate) struct New {
     pub(crate) gid: u32,
 }
 
+/// A size that is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// In bytes.
+    pub(crate) size: u64,
+    /// The bits that lend the rights of owner and group go (`FATTR_KILL_SUIDGID`).
+    pub(crate) clears_rights: bool,
+}
+
+impl Cut {
+    /// The mode after it.
+    pub(crate) const fn mode(self, mode: u32) -> u32 {
+        match mode {
+            _ if !self.clears_rights => mode,
+            // Without the group's right to execute the second bit lends nothing (inode(7)).
+            _ if mode & 0o010 == 0 => mode & !0o4000,
+            _ => mode & !0o6000,
+        }
+    }
+}
+
 /// The names of a lower file that is joining.
 #[derive(Debug, Clone)]
 pub(crate) struct Joins<S> {
@@ -162,14 +183,14 @@ pub(crate) trait Context {
         Err(unasked("new"))
     }
 
-    /// The file without a name that gets one.
-    fn unnamed(&mut self) -> Result<&File, SysError> {
-        Err(unasked("unnamed"))
+    /// The file without a name that gets one; `None` where a file gets one more.
+    fn unnamed(&mut self) -> Option<&File> {
+        None
     }
 
-    /// The size to which a file is cut.
-    fn size(&mut self) -> Result<u64, SysError> {
-        Err(unasked("size"))
+    /// What the operation makes of the size, where the file is brought up cut.
+    fn cut(&mut self) -> Result<Cut, SysError> {
+        Err(unasked("cut"))
     }
 
     /// Does the operation on what stands in the upper: [`Step::Change`].

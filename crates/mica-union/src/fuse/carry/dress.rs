@@ -7,6 +7,7 @@ use mica_sys::process::FsIds;
 use mica_sys::{Dir, Errno, File, FileKind, SetTime, SysError};
 
 use super::acl::DefaultAcl;
+use super::mark::CAPABILITY;
 use super::{CarryError, Context, New, Run, Source, Stand};
 
 /// What set-group-ID is in a mode.
@@ -81,15 +82,27 @@ impl<C: Context> Run<'_, C> {
     }
 
     fn dress_file(&mut self, spot: &C::Spot, content: Content, joining: bool) -> Result<(), CarryError> {
-        let source = self.context.source(spot)?;
+        let mut source = self.context.source(spot)?;
+        let cut = if content == Content::Cut { Some(self.context.cut()?) } else { None };
+        if let Some(cut) = cut {
+            let attrs = &mut source.node.attrs;
+            attrs.mode = cut.mode(attrs.mode);
+            attrs.xattrs.remove(CAPABILITY);
+        }
         let later = content == Content::Later;
         let lower = if later || joining { Some(self.context.lower_path(spot)?) } else { None };
         let temp = self.begin();
         let file = self.make(&temp, &source.node.kind)?;
         if let (Some(file), Kind::File { size, .. }) = (&file, &source.node.kind) {
-            self.put_content(spot, file, *size, content)?;
+            match cut {
+                Some(cut) => self.put_start(spot, file, *size, cut.size)?,
+                None => self.put_content(spot, file, *size, content)?,
+            }
         }
         self.carrier.put_attributes(&temp, &source)?;
+        if cut.is_some() {
+            self.carrier.work.set_times(&temp, SetTime::Keep, SetTime::Now)?;
+        }
         self.put_marks(&temp, &source)?;
         if let Some(lower) = lower {
             let (kind, marks) = (&source.node.kind, self.carrier.marks);
@@ -106,23 +119,28 @@ impl<C: Context> Run<'_, C> {
     }
 
     fn put_content(&mut self, spot: &C::Spot, file: &File, size: u64, content: Content) -> Result<(), CarryError> {
-        match content {
-            Content::Later => return Ok(file.set_len(size)?),
-            Content::Whole if size == 0 => return Ok(()),
-            Content::Whole => file.copy_from(&self.context.content(spot)?)?,
-            Content::Cut => {
-                let wanted = self.context.size()?;
-                if wanted == 0 {
-                    return Ok(());
-                }
-                file.set_len(wanted)?;
-                file.copy_start(&self.context.content(spot)?, wanted)?;
-            }
+        if content == Content::Later {
+            return Ok(file.set_len(size)?);
         }
-        if !self.carrier.volatile {
-            file.sync_content()?;
+        if size == 0 {
+            return Ok(());
         }
-        Ok(())
+        file.copy_from(&self.context.content(spot)?)?;
+        Ok(self.flush(file)?)
+    }
+
+    /// The file as cutting leaves it.
+    fn put_start(&mut self, spot: &C::Spot, file: &File, size: u64, wanted: u64) -> Result<(), CarryError> {
+        file.set_len(wanted)?;
+        if size.min(wanted) == 0 {
+            return Ok(());
+        }
+        file.copy_start(&self.context.content(spot)?, size.min(wanted))?;
+        Ok(self.flush(file)?)
+    }
+
+    fn flush(&self, file: &File) -> Result<(), SysError> {
+        if self.carrier.volatile { Ok(()) } else { file.sync_content() }
     }
 
     fn put_marks(&self, temp: &[u8], source: &Source) -> Result<(), SysError> {

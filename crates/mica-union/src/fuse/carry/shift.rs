@@ -11,10 +11,9 @@ impl<C: Context> Run<'_, C> {
     pub(super) fn stage(&mut self) -> Result<(), CarryError> {
         let carrier = self.carrier;
         let name = self.begin();
-        // An operation either names an old place or brings a file that has none.
         match self.context.unnamed() {
-            Ok(file) => carrier.work.name_file(file, &name)?,
-            Err(_) => {
+            Some(file) => carrier.work.name_file(file, &name)?,
+            None => {
                 let old = self.stand(At::Old)?;
                 old.dir.link(old.name(), &carrier.work, &name)?;
             }
