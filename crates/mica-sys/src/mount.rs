@@ -27,7 +27,9 @@ mod context;
 mod info;
 
 pub use context::{FsContext, MountError};
-pub use info::{FileSystem, MountInfo, MountInfoError, PeerGroup, file_system, mount_id, mounts, parse_mounts};
+pub use info::{
+    FileSystem, MountInfo, MountInfoError, PeerGroup, Space, file_system, mount_id, mounts, parse_mounts, space,
+};
 pub use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags};
 
 use crate::dir::Dir;

@@ -144,6 +144,12 @@ impl Metadata {
         self.blocks.saturating_mul(512)
     }
 
+    /// The number of the file system that it is on, as the table of mounts has it: major and minor.
+    #[must_use]
+    pub fn device(&self) -> (u32, u32) {
+        (rustix::fs::major(self.dev), rustix::fs::minor(self.dev))
+    }
+
     /// Whether this is a character device 0:0, which is how overlayfs keeps a whiteout.
     #[must_use]
     pub fn is_whiteout_device(&self) -> bool {

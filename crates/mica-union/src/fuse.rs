@@ -15,11 +15,21 @@
 #[allow(dead_code, unused_imports, reason = "the operations that carry plans out are being written")]
 mod carry;
 pub mod channel;
+#[allow(dead_code, reason = "writing is being written")]
+mod content;
+mod driver;
 mod ids;
+#[allow(dead_code, reason = "writing is being written")]
+mod ops;
 mod serve;
 #[allow(dead_code, unused_imports, reason = "the operations that ask it are being written")]
 mod tree;
 pub mod wire;
 
+pub use driver::Fuse;
 pub use ids::{IdRow, Ids, OVERFLOW, Squash};
-pub use serve::{Options, OptionsError, Passthrough, Transport};
+pub use serve::{
+    Options, OptionsError, Passthrough, Prepared, Program, ServerError, Session, Transport, serve_inherited,
+};
+
+pub(crate) const NAME: &str = "fuse";

@@ -210,3 +210,42 @@ pub fn mount_id(file: impl AsFd) -> Result<u64, SysError> {
     }
     Ok(seen.stx_mnt_id)
 }
+
+/// How much of a file system is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// The size of I/O that does well, in bytes.
+    pub block_size: u64,
+    /// The unit of the counts of blocks, in bytes.
+    pub unit: u64,
+    /// All blocks.
+    pub blocks: u64,
+    /// Free ones.
+    pub free: u64,
+    /// Free ones for ordinary users.
+    pub available: u64,
+    /// All inodes.
+    pub files: u64,
+    /// Free ones.
+    pub files_free: u64,
+    /// The longest name, in bytes.
+    pub name_max: u64,
+}
+
+/// How much is taken of the file system that an open file is on.
+///
+/// # Errors
+/// `fstatvfs`'s.
+pub fn space(file: impl AsFd) -> Result<Space, SysError> {
+    let found = rustix::fs::fstatvfs(&file).map_err(|errno| SysError::new("fstatvfs", "", errno))?;
+    Ok(Space {
+        block_size: found.f_bsize,
+        unit: found.f_frsize,
+        blocks: found.f_blocks,
+        free: found.f_bfree,
+        available: found.f_bavail,
+        files: found.f_files,
+        files_free: found.f_ffree,
+        name_max: found.f_namemax,
+    })
+}

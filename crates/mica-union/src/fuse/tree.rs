@@ -172,6 +172,18 @@ impl Tree {
         Ok(tree)
     }
 
+    /// The directory above one; above the root, it itself.
+    ///
+    /// # Errors
+    /// `ESTALE` for what is in no directory any more.
+    pub(crate) fn above(&self, node: &Arc<Node>) -> Result<Arc<Node>, Errno> {
+        if node.id == ROOT {
+            return Ok(Arc::clone(node));
+        }
+        let parent = node.state().at.first().map(|at| at.parent).ok_or(Errno::STALE)?;
+        self.node(parent).ok_or(Errno::STALE)
+    }
+
     fn make_root(&self) -> Result<(), Errno> {
         let below = self.lowers.root(0)?;
         let (attributes, standing, ino) = match &self.upper {

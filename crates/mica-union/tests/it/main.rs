@@ -11,6 +11,7 @@ mod differential;
 mod flat;
 mod flat_crash;
 mod flat_places;
+mod fuse;
 mod oracle;
 mod overlay;
 mod refusals;

@@ -104,6 +104,12 @@ impl Options {
         }
     }
 
+    /// Whether anything can be changed.
+    #[must_use]
+    pub const fn can_write(&self) -> bool {
+        self.dirs.upper.is_some() && !self.read_only
+    }
+
     /// The lines that say the same.
     #[must_use]
     pub fn to_lines(&self) -> Vec<u8> {

@@ -1,0 +1,146 @@
+//! The files that are open, by node: what backs each now, in which way the kernel reads it, and how many have it open.
+//!
+//! There is nothing to keep for one open of a file: the kernel has its position and its locks, and what a write goes to is the
+//! file's affair and not the opener's. So the handle that the kernel gets only says how a file was opened ([`Handle`]), and the rest stands here once for
+//! each node that is open ([`Opened`]).
+//!
+//! # Ways
+//!
+//! The kernel takes one way for all opens of an inode, and mixing them is `EIO` (fs/fuse/iomode.c, Linux 6.9). So the way is chosen at the first open and
+//! kept until the last is released:
+//!
+//! * *Cached*: by the page cache of the mount, which asks for what it lacks and sends what is written. What a request is answered from is what backs the node
+//!   at that moment: who opened a file before its copy-up reads what was written after it. Mappings are coherent, for their pages are the mount's.
+//! * *Passthrough*: by a backing file of the kernel's own, without us. Only files of the upper go this way, from their first open for writing on. Lowers never do: a mapping
+//!   or an open file would go on showing the lower's content after a copy-up, and what was saved is one copy of each page that is read first.
+//!
+//! While a file is written past us, its attributes in memory are not true: they are read again for each question, and the kernel is told not to believe them
+//! longer. What its page cache had of the file is old then too, so the next cached open drops it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mica_sys::{Errno, File};
+
+use super::tree::Node;
+
+/// What was asked for at an open, as the number that the kernel repeats with each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Handle {
+    /// It was opened for writing.
+    pub(super) writes: bool,
+}
+
+impl Handle {
+    const WRITES: u64 = 1;
+
+    pub(super) const fn of(number: u64) -> Self {
+        Self { writes: number & Self::WRITES != 0 }
+    }
+
+    pub(super) const fn number(self) -> u64 {
+        if self.writes { Self::WRITES } else { 0 }
+    }
+}
+
+/// In which way the kernel reads and writes a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By its page cache, and requests.
+    Cached,
+    /// By the backing file of this number, without us.
+    Passthrough(i32),
+}
+
+/// What backs the content of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Back {
+    pub(super) file: Arc<File>,
+    /// It was opened for writing too; then it is the upper's.
+    pub(super) writable: bool,
+    /// It is the upper's own content.
+    pub(super) is_upper: bool,
+}
+
+/// A file that is open.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) node: Arc<Node>,
+    state: Mutex<State>,
+}
+
+/// What of it changes.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Nothing before the first open has found it.
+    pub(super) back: Option<Back>,
+    /// Not chosen before the first open.
+    pub(super) way: Option<Way>,
+    /// What chattr(1) has set since forbids some opens: each is tried.
+    pub(super) guarded: bool,
+}
+
+impl Opened {
+    /// What of it changes; held while one more open is answered.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What backs it now.
+    pub(super) fn back(&self) -> Result<Back, Errno> {
+        self.state().back.clone().ok_or(Errno::BADF)
+    }
+}
+
+/// All files that are open.
+#[derive(Debug)]
+pub(super) struct Content {
+    shards: Box<[Mutex<HashMap<u64, Entry>>]>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    opens: u64,
+    opened: Arc<Opened>,
+}
+
+const SHARDS: u64 = 32;
+
+impl Content {
+    pub(super) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    /// A number of a node has its turn in the low bits.
+    fn shard(&self, node: u64) -> Option<MutexGuard<'_, HashMap<u64, Entry>>> {
+        let shard = self.shards.get(usize::try_from(node % SHARDS).ok()?)?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts one more open of a file.
+    pub(super) fn enter(&self, node: &Arc<Node>) -> Result<Arc<Opened>, Errno> {
+        let mut shard = self.shard(node.id).ok_or(Errno::IO)?;
+        let entry = shard.entry(node.id).or_insert_with(|| Entry {
+            opens: 0,
+            opened: Arc::new(Opened { node: Arc::clone(node), state: Mutex::default() }),
+        });
+        entry.opens += 1;
+        Ok(Arc::clone(&entry.opened))
+    }
+
+    /// Counts one less; what was the last gives the file back.
+    pub(super) fn leave(&self, node: u64) -> Option<Arc<Opened>> {
+        let mut shard = self.shard(node)?;
+        let entry = shard.get_mut(&node)?;
+        entry.opens = entry.opens.saturating_sub(1);
+        if entry.opens > 0 {
+            return None;
+        }
+        shard.remove(&node).map(|entry| entry.opened)
+    }
+
+    /// A file that is open.
+    pub(super) fn find(&self, node: u64) -> Option<Arc<Opened>> {
+        self.shard(node)?.get(&node).map(|entry| Arc::clone(&entry.opened))
+    }
+}
