@@ -169,6 +169,12 @@ impl Channel {
         Notifier::new(&self.shared.device)
     }
 
+    /// How many threads there are now.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.shared.live.load(Ordering::Relaxed)
+    }
+
     /// Waits until the mount is gone, or until another thread stops the channel.
     pub fn wait(&self) {
         let mut threads = lock(&self.shared.threads);

@@ -22,7 +22,7 @@ pub use init::{Init, InitOffer, Wanted};
 pub use names::{Listing, Names};
 pub use notice::{Notice, NoticeHead};
 pub use out::{Attr, Device, Entry, IoctlAnswer, Opened, Out, Reply, StatFs, Statx};
-pub use request::{Caller, Dialect, Forgets, Lock, Malformed, Mappings, Message, Request};
+pub use request::{Caller, Dialect, Forgets, Lock, Malformed, Mappings, Message, NAME_MAX, Request};
 pub use setattr::{SetAttr, SetTime};
 
 /// The node that is always there: the root.

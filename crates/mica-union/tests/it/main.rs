@@ -7,11 +7,13 @@
     reason = "a test panics; clippy knows tests by their attribute, not their helpers"
 )]
 
+mod channel;
 mod differential;
 mod flat;
 mod flat_crash;
 mod flat_places;
 mod fuse;
+mod memory;
 mod oracle;
 mod overlay;
 mod refusals;

@@ -198,7 +198,8 @@ impl Statx {
 pub struct IoctlAnswer<'a> {
     /// What the call returns: not an error, which is the request's.
     pub result: i32,
-    /// What is written to the caller's memory; at most as much as was asked for.
+    /// What is written to the caller's memory: as many bytes as the request's `out_size`. The kernel asks for 4 where
+    /// `FS_IOC_GETFLAGS` is named for 8, and takes no other number.
     pub bytes: &'a [u8],
 }
 

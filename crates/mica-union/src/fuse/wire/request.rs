@@ -32,6 +32,9 @@ pub struct Dialect {
     pub setxattr_ext: bool,
 }
 
+/// The longest name in a directory, in bytes: what every file system that a union stands on has.
+pub const NAME_MAX: usize = 255;
+
 /// A message that is none of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -45,6 +48,12 @@ pub enum Malformed {
     #[error("operation {opcode} is not known")]
     Unknown {
         /// Its number.
+        opcode: u32,
+    },
+    /// A name of more than [`NAME_MAX`] bytes, which kernels since 6.16 send.
+    #[error("a request of operation {opcode} with a name of more than 255 bytes")]
+    Name {
+        /// The operation's number.
         opcode: u32,
     },
     /// The structure, a name or the data is cut short or wrong.
@@ -61,6 +70,7 @@ impl Malformed {
     pub const fn errno(self) -> Errno {
         match self {
             Self::Unknown { .. } => Errno::NOSYS,
+            Self::Name { .. } => Errno::NAMETOOLONG,
             Self::Header { .. } | Self::Body { .. } => Errno::INVAL,
         }
     }
@@ -79,7 +89,7 @@ pub struct Lock {
     pub pid: u32,
 }
 
-/// A request. Names are bytes without NUL, and, but for targets of symlinks and names of attributes, without `/` and not empty.
+/// A request. Names are bytes without NUL, and, but for targets of symlinks and names of attributes, without `/`, not empty and at most [`NAME_MAX`] bytes.
 ///
 /// `node` is what it is about, `parent` the directory of `name`. Flags of open(2) are the numbers of the kernel's architecture.
 #[derive(Debug, Clone, Copy)]
@@ -405,45 +415,54 @@ struct Args<'a> {
     rest: &'a [u8],
 }
 
-/// Something is cut short or wrong.
-struct Wrong;
+/// What is wrong with the arguments.
+enum Wrong {
+    /// Something is cut short or is not what it must be.
+    Body,
+    /// A name is too long.
+    Name,
+}
 
 impl<'a> Args<'a> {
     /// The operation's structure. It stands before everything else and is taken once.
     fn structure<T: FromBytes + Immutable + KnownLayout>(&mut self) -> Result<T, Wrong> {
         if let Some(apart) = self.apart.take() {
-            return T::read_from_prefix(apart).map(|(value, _)| value).map_err(|_| Wrong);
+            return T::read_from_prefix(apart).map(|(value, _)| value).map_err(|_| Wrong::Body);
         }
-        let (value, rest) = T::read_from_prefix(self.rest).map_err(|_| Wrong)?;
+        let (value, rest) = T::read_from_prefix(self.rest).map_err(|_| Wrong::Body)?;
         self.rest = rest;
         Ok(value)
     }
 
     /// Bytes up to a NUL, which is dropped.
     fn text(&mut self) -> Result<&'a [u8], Wrong> {
-        let end = self.rest.iter().position(|byte| *byte == 0).ok_or(Wrong)?;
-        let (text, rest) = self.rest.split_at_checked(end).ok_or(Wrong)?;
+        let end = self.rest.iter().position(|byte| *byte == 0).ok_or(Wrong::Body)?;
+        let (text, rest) = self.rest.split_at_checked(end).ok_or(Wrong::Body)?;
         self.rest = rest.get(1..).unwrap_or_default();
         Ok(text)
     }
 
     /// A name in a directory.
     fn name(&mut self) -> Result<&'a [u8], Wrong> {
-        self.text().and_then(|name| if name.is_empty() || name.contains(&b'/') { Err(Wrong) } else { Ok(name) })
+        match self.text()? {
+            name if name.is_empty() || name.contains(&b'/') => Err(Wrong::Body),
+            name if name.len() > NAME_MAX => Err(Wrong::Name),
+            name => Ok(name),
+        }
     }
 
     /// That many bytes.
     fn bytes(&mut self, length: u32) -> Result<&'a [u8], Wrong> {
-        let length = usize::try_from(length).map_err(|_| Wrong)?;
-        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Wrong)?;
+        let length = usize::try_from(length).map_err(|_| Wrong::Body)?;
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Wrong::Body)?;
         self.rest = rest;
         Ok(bytes)
     }
 
     /// That many structures of `size` bytes.
     fn many(&mut self, count: u32, size: usize) -> Result<&'a [u8], Wrong> {
-        let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(size)).ok_or(Wrong)?;
-        self.bytes(u32::try_from(length).map_err(|_| Wrong)?)
+        let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(size)).ok_or(Wrong::Body)?;
+        self.bytes(u32::try_from(length).map_err(|_| Wrong::Body)?)
     }
 }
 
@@ -521,7 +540,12 @@ impl<'a> Message<'a> {
     pub fn request(&self, dialect: Dialect) -> Result<Request<'a>, Malformed> {
         let opcode = self.header.opcode;
         let parsed = parse(opcode, self.header.nodeid, self.header.unique, self.args, dialect);
-        parsed.map_err(|_| Malformed::Body { opcode })?.ok_or(Malformed::Unknown { opcode })
+        match parsed {
+            Ok(Some(request)) => Ok(request),
+            Ok(None) => Err(Malformed::Unknown { opcode }),
+            Err(Wrong::Body) => Err(Malformed::Body { opcode }),
+            Err(Wrong::Name) => Err(Malformed::Name { opcode }),
+        }
     }
 }
 

@@ -66,6 +66,20 @@ fn names_are_whole() {
 }
 
 #[test]
+fn a_name_has_at_most_255_bytes() {
+    let name = |length| [vec![b'n'; length], vec![0]].concat();
+    let bytes = message(opcode::LOOKUP, 1, &[&name(255)]);
+    let Request::Lookup { name: found, .. } = parsed(&bytes) else { panic!() };
+    assert_eq!(found.len(), 255);
+    let bytes = message(opcode::LOOKUP, 1, &[&name(256)]);
+    let refused = Message::of_device(&bytes).unwrap().request(NEW).unwrap_err();
+    assert_eq!(refused.errno(), Errno::NAMETOOLONG);
+    let bytes = message(opcode::SYMLINK, 1, &[b"link\0", &name(4095)]);
+    let Request::Symlink { target, .. } = parsed(&bytes) else { panic!() };
+    assert_eq!(target.len(), 4095);
+}
+
+#[test]
 fn a_rename_of_either_kind_has_two_places() {
     let bytes = message(opcode::RENAME2, 5, &[&6_u64.to_ne_bytes(), &words(&[2, 0]), b"a\0bc\0"]);
     let Request::Rename { parent: 5, name: b"a", new_parent: 6, new_name: b"bc", flags } = parsed(&bytes) else {
