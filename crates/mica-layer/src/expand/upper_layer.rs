@@ -1,7 +1,7 @@
 //! An upper over its stack, asked as a layer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use mica_core::{Layer, LayerEntry, Name, RelPath};
 use mica_sys::{Dir, File};

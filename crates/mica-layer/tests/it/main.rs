@@ -21,6 +21,7 @@ mod links;
 mod owners;
 mod pack;
 mod peers;
+mod renaming;
 mod shown;
 mod support;
 mod unpack;
