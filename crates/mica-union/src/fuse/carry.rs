@@ -32,7 +32,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mica_core::plan::{At, Dress, Features, Mark, Step};
 use mica_core::{Kind, Name, RelPath};
@@ -60,6 +60,8 @@ pub(crate) struct Carrier {
     /// The IDs by which it makes files.
     ids: (u32, u32),
     serial: AtomicU64,
+    /// The upper's root says that files may be joining.
+    says_joins: AtomicBool,
 }
 
 /// How the upper keeps whiteouts.

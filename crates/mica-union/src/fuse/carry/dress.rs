@@ -107,6 +107,7 @@ impl<C: Context> Run<'_, C> {
         if let Some(lower) = lower {
             let (kind, marks) = (&source.node.kind, self.carrier.marks);
             if joining {
+                self.carrier.say_joins()?;
                 let value = [b"/", lower.as_bytes()].concat();
                 self.carrier.set_mark_if_it_can(&temp, kind, marks.joining(), &value)?;
             }

@@ -1,5 +1,7 @@
 //! Marks: set on what stands or is made, and taken off.
 
+use std::sync::atomic::Ordering;
+
 use mica_core::RelPath;
 use mica_core::plan::{Mark, Redirect, RedirectKind};
 use mica_sys::{Dir, Errno, SetTime, SysError};
@@ -15,6 +17,15 @@ pub(super) const CAPABILITY: &[u8] = b"security.capability";
 impl Carrier {
     pub(super) fn set_mark(&self, dir: &Dir, name: &[u8], mark: &[u8], value: &[u8]) -> Result<(), SysError> {
         dir.set_xattr(name, mark, value)
+    }
+
+    /// Has the upper's root say that files may be joining, before the first of them is made: who reads the upper looks for them only then.
+    pub(super) fn say_joins(&self) -> Result<(), SysError> {
+        if !self.says_joins.load(Ordering::Relaxed) {
+            self.upper.set_own_xattr(self.marks.joins(), b"")?;
+            self.says_joins.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Sets a redirect to `lower`.

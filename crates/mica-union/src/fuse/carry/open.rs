@@ -8,7 +8,7 @@
 //! ```
 
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use mica_core::plan::Features;
 use mica_layer::{Ability, Ids, Marks};
@@ -117,6 +117,7 @@ impl Carrier {
             umask: umask().map_err(in_work)?,
             ids: (effective_uid(), effective_gid()),
             serial: AtomicU64::new(0),
+            says_joins: AtomicBool::new(false),
         })
     }
 }

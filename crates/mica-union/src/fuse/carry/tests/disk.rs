@@ -79,6 +79,10 @@ impl Upper for Layer<'_> {
             _ => StandingKind::Other,
         };
         let joining = mark(Marks::joining).map(|value| RelPath::parse(value.strip_prefix(b"/").unwrap()).unwrap());
+        if joining.is_some() {
+            let says = self.0.marks.map(|marks| self.0.root.get_own_xattr(marks.joins()).unwrap().is_some());
+            assert_eq!(says, Some(true), "{path} is joining, and the root says nothing of it");
+        }
         let metacopy = mark(Marks::metacopy).is_some();
         Ok(Some(Standing::Leaf(StandingLeaf { kind, metacopy, redirect, joining })))
     }
