@@ -61,7 +61,7 @@ use seen::{Seen, look, look_at_self};
 use table::Table;
 
 pub(crate) use list::Listed;
-pub(crate) use node::Node;
+pub(crate) use node::{Flag, Node};
 pub(crate) use open::Backing;
 pub(crate) use seen::Attributes;
 pub(crate) use table::ROOT;

@@ -7,7 +7,7 @@ use mica_sys::{Access, Dir, Errno, File, FileKind};
 
 use super::handles::Key;
 use super::lowers::{LowerDir, LowerFile, Shown};
-use super::node::{At, Lower, Node};
+use super::node::{At, Flag, Lower, Node};
 use super::seen::{Attributes, look};
 use super::{Tree, errno};
 
@@ -251,7 +251,7 @@ impl Tree {
     /// # Errors
     /// When they have to be read again, and cannot.
     pub(crate) fn attributes(&self, node: &Node) -> Result<Attributes, Errno> {
-        if node.state().stale {
+        if node.has(Flag::Behind) || node.state().stale {
             self.refresh(node)?;
         }
         let state = node.state();
