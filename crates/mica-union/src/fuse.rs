@@ -24,6 +24,8 @@ mod ops;
 mod serve;
 #[allow(dead_code, unused_imports, reason = "the operations that ask it are being written")]
 mod tree;
+#[allow(dead_code, unused_imports, reason = "the operations that ask it are being written")]
+mod union;
 pub mod wire;
 
 pub use driver::Fuse;

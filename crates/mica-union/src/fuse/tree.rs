@@ -24,19 +24,22 @@
 //!
 //! The handle of a directory is found along the names above it, each locked for one step: it is asked for before names are locked.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mica_core::RelPath;
 use mica_core::plan::Redirect;
 use mica_layer::Marks;
 use mica_sys::mount::{Mount, Reach, SetAttrs};
 use mica_sys::process::open_files_limit;
-use mica_sys::{Dir, Errno, FileKind, SysError};
+use mica_sys::{Dir, Errno, File, FileKind, SysError};
 
 use crate::{Role, UnionDirs, UnionError};
 
+mod busy;
+mod groups;
 mod handles;
 mod links;
 mod list;
@@ -49,22 +52,27 @@ mod open;
 mod seen;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod told;
 
+use busy::{Busy, Held};
+use groups::Wholes;
 use handles::{Handles, Key};
 use links::{LinkKey, Links, UPPER};
-use lowers::{Layer, LowerDir, Lowers, Shown};
-use names::{LONGEST, Names, What};
-use node::{At, Directory, Leads, Lower, Standing, State};
+use lowers::{Layer, LowerDir, Lowers};
+use node::{Directory, Lower};
 use numbers::Numbers;
 use seen::{Seen, look, look_at_self};
 use table::Table;
 
 pub(crate) use list::Listed;
-pub(crate) use node::{Flag, Node};
+pub(crate) use lowers::Shown;
+pub(crate) use names::{LONGEST, Names, What};
+pub(crate) use node::{At, Leads, Node, Standing, State};
 pub(crate) use open::Backing;
 pub(crate) use seen::Attributes;
 pub(crate) use table::ROOT;
+pub(crate) use told::Locked;
 
 const DRIVER: &str = "fuse";
 
@@ -87,6 +95,12 @@ pub(crate) struct Tree {
     marks: Marks,
     numbers: Numbers,
     links: Links,
+    wholes: Wholes,
+    busy: Busy,
+    moves: Mutex<()>,
+    /// Files without a name that somebody has: nodes whose last name was removed.
+    orphans: Mutex<HashMap<u64, Arc<File>>>,
+    most_orphans: usize,
     idle: AtomicU64,
 }
 
@@ -154,6 +168,7 @@ impl Tree {
         let coded = layers.iter().any(|layer| Some(layer.dev) != dev);
         let most_handles = usize::try_from(open_files_limit() / 4).unwrap_or(usize::MAX).clamp(16, 1 << 16);
         let numbers = Numbers::new(layers.len(), coded);
+        let wholes = Wholes::new(layers.len());
         let tree = Self {
             table: Table::new(),
             handles: Handles::new(most_handles),
@@ -162,6 +177,11 @@ impl Tree {
             marks: dirs.marks,
             numbers,
             links: Links::default(),
+            wholes,
+            busy: Busy::default(),
+            moves: Mutex::default(),
+            orphans: Mutex::default(),
+            most_orphans: most_handles,
             idle: AtomicU64::new(0),
         };
         tree.make_root().map_err(|errno| UnionError::Open {
@@ -221,6 +241,31 @@ impl Tree {
         self.table.get(ROOT).ok_or(Errno::NOENT)
     }
 
+    /// How the layers say what they say.
+    pub(crate) const fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// What the lowers have at a name's lower path.
+    pub(crate) fn look_below(&self, dir: &Node, name: &[u8]) -> Result<Shown, Errno> {
+        self.lowers.look(&dir.directory()?.parts, name, &self.handles)
+    }
+
+    /// A directory of the upper was moved or removed, or leads elsewhere.
+    pub(crate) fn directories_moved(&self) {
+        self.wholes.moved();
+    }
+
+    /// Waits until nobody is at work on either node, and keeps others from it.
+    pub(crate) fn hold(&self, one: &Node, other: &Node) -> Held<'_> {
+        self.busy.hold([one.id, other.id])
+    }
+
+    /// While it lives, no directory is moved to another one by somebody else.
+    pub(crate) fn moves(&self) -> MutexGuard<'_, ()> {
+        self.moves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether there is an upper, so that something can be changed.
     pub(crate) fn is_writable(&self) -> bool {
         self.upper.is_some()
@@ -249,7 +294,7 @@ impl Tree {
         }
         let directory = dir.directory()?;
         for _ in 0..64 {
-            if let Some(known) = self.known(&*directory.read(), name)? {
+            if let Some(known) = self.known(&directory.read(), name)? {
                 return Ok(known);
             }
             let upper = self.upper_dir_of(dir)?;
@@ -322,7 +367,7 @@ impl Tree {
                     at: vec![at],
                     names: None,
                 };
-                self.add(dir, names, name, ino, FileKind::Directory, Some(below), state).map(Some)
+                self.add(dir, names, name, ino, FileKind::Directory, Some(below), false, state).map(Some)
             }
         }
     }
@@ -383,7 +428,7 @@ impl Tree {
             }
             let several = seen.attributes.metadata.nlink > 1;
             let ino = seen.ino.unwrap_or(own);
-            let node = self.add(dir, names, name, ino, kind, None, |at| state(seen.attributes, at))?;
+            let node = self.add(dir, names, name, ino, kind, None, true, |at| state(seen.attributes, at))?;
             if several {
                 self.links.put((UPPER, disk), node.id);
             }
@@ -392,7 +437,7 @@ impl Tree {
         let mut parts = Vec::new();
         let mut lower = None;
         let mut ino = own;
-        if !seen.opaque && !(directory.parts.is_empty() && redirect != Leads::Absolute) {
+        if !(seen.opaque || directory.parts.is_empty() && redirect != Leads::Absolute) {
             let parent = self.lower_path_of(directory);
             let natural = parent.map(|parent| join(&parent, name)).transpose()?;
             let (shown, path) = match seen.redirect {
@@ -411,7 +456,7 @@ impl Tree {
         }
         let below = self.directory_at(parts, lower);
         let ino = seen.ino.unwrap_or(ino);
-        self.add(dir, names, name, ino, kind, Some(below), |at| state(seen.attributes, at))
+        self.add(dir, names, name, ino, kind, Some(below), true, |at| state(seen.attributes, at))
     }
 
     fn add_lower(&self, dir: &Node, names: &mut Names, name: &[u8], slot: u16, seen: Seen) -> Result<Arc<Node>, Errno> {
@@ -429,7 +474,7 @@ impl Tree {
             at: vec![at],
             names: None,
         };
-        let node = self.add(dir, names, name, self.numbers.lower(slot, disk), kind, None, state)?;
+        let node = self.add(dir, names, name, self.numbers.lower(slot, disk), kind, None, false, state)?;
         if several {
             self.links.put((slot, disk), node.id);
         }
@@ -440,18 +485,16 @@ impl Tree {
     fn linked(&self, key: LinkKey, dir: &Node, names: &mut Names, name: &[u8]) -> Option<Arc<Node>> {
         let id = self.links.get(key)?;
         let node = self.table.get(id).filter(|node| !node.has_left())?;
-        self.name(&node, dir, names, name);
+        self.name(&node, dir, names, name, key.0 == UPPER);
         Some(node)
     }
 
     /// Gives a node a name, in the names of its directory and in its own.
-    fn name(&self, node: &Node, dir: &Node, names: &mut Names, name: &[u8]) {
+    pub(crate) fn name(&self, node: &Node, dir: &Node, names: &mut Names, name: &[u8], up: bool) {
         let cookie = names.set(name, What::Node(node.id), node.kind, node.ino);
-        let at = At { parent: dir.id, cookie };
         let mut state = node.state();
-        if !state.at.contains(&at) {
-            state.at.push(at);
-        }
+        state.at.retain(|at| (at.parent, at.cookie) != (dir.id, cookie));
+        state.at.push(At { parent: dir.id, cookie, up });
     }
 
     #[allow(clippy::too_many_arguments, reason = "all of it is what a node is made of")]
@@ -463,11 +506,12 @@ impl Tree {
         ino: u64,
         kind: FileKind,
         directory: Option<Directory>,
+        up: bool,
         state: impl FnOnce(At) -> State,
     ) -> Result<Arc<Node>, Errno> {
         let cookie = names.set(name, What::Unseen { part: 0 }, kind, 0);
-        let at = At { parent: dir.id, cookie };
-        let node = self.table.add(|id| Node::new(id, ino, state(at), directory)).ok_or(Errno::NFILE)?;
+        let at = |up| At { parent: dir.id, cookie, up };
+        let node = self.table.add(|id| Node::new(id, ino, state(at(up)), directory)).ok_or(Errno::NFILE)?;
         names.set(name, What::Node(node.id), kind, ino);
         self.idle.fetch_add(1, Ordering::Relaxed);
         Ok(node)
@@ -477,4 +521,19 @@ impl Tree {
 /// A name in a path; it comes from the kernel or a directory, so it is one component.
 fn join(path: &RelPath, name: &[u8]) -> Result<RelPath, Errno> {
     mica_core::Name::new(name).map(|name| path.join(&name)).map_err(|_| Errno::INVAL)
+}
+
+/// Opens a directory at a path of any length.
+fn open_at(root: &Dir, path: &RelPath) -> Result<Dir, Errno> {
+    let mut at = root.try_clone().map_err(errno)?;
+    let bytes = path.as_bytes();
+    let mut rest = bytes;
+    // What is longer than a path may be (`PATH_MAX`) is opened in parts.
+    while rest.len() > 2048 {
+        let cut = rest.iter().take(2048).rposition(|byte| *byte == b'/').ok_or(Errno::NAMETOOLONG)?;
+        let (now, later) = rest.split_at_checked(cut).ok_or(Errno::INVAL)?;
+        at = at.open_dir(now).map_err(errno)?;
+        rest = later.get(1..).unwrap_or_default();
+    }
+    at.open_dir(rest).map_err(errno)
 }

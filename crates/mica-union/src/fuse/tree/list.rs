@@ -52,6 +52,9 @@ impl Tree {
                 return Ok(());
             }
         }
+        if directory.read().gone {
+            return Ok(());
+        }
         if !directory.read().complete {
             self.complete(dir, directory)?;
         }
@@ -194,6 +197,7 @@ impl Tree {
                 }
             }
             self.links.forget(node.id);
+            self.drop_orphan(node.id);
             self.handles.forget(super::Key::Upper(node.id));
             self.table.remove(node.id);
         }

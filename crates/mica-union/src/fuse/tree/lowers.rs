@@ -34,7 +34,7 @@ pub(crate) struct LowerDir {
     pub(crate) slot: u16,
     /// Never used for another in the life of the process.
     id: u64,
-    place: Option<(Arc<LowerDir>, Box<[u8]>)>,
+    place: Option<(Arc<Self>, Box<[u8]>)>,
 }
 
 impl LowerDir {
@@ -45,6 +45,11 @@ impl LowerDir {
 
     fn child(self: &Arc<Self>, name: &[u8]) -> Arc<Self> {
         Self::new(self.slot, Some((Arc::clone(self), name.into())))
+    }
+
+    /// The directory that it is in, and its name there; the root has none.
+    pub(crate) fn place(&self) -> Option<(&Arc<Self>, &[u8])> {
+        self.place.as_ref().map(|(parent, name)| (parent, &**name))
     }
 
     /// Its path in the layer.

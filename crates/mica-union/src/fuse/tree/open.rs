@@ -7,7 +7,7 @@ use mica_sys::{Access, Dir, Errno, File, FileKind};
 
 use super::handles::Key;
 use super::lowers::{LowerDir, LowerFile, Shown};
-use super::node::{At, Flag, Lower, Node};
+use super::node::{At, Directory, Lower, Node};
 use super::seen::{Attributes, look};
 use super::{Tree, errno};
 
@@ -45,7 +45,7 @@ impl Tree {
         }
         'again: for _ in 0..TRIES {
             let mut way: Vec<(u64, At)> = Vec::new();
-            let (mut id, mut at) = (node.id, first_name(node)?);
+            let (mut id, mut at) = (node.id, node.first_name()?);
             let mut open = loop {
                 way.push((id, at));
                 id = at.parent;
@@ -56,7 +56,7 @@ impl Tree {
                     break open;
                 }
                 let Some(parent) = self.node(id) else { continue 'again };
-                at = first_name(&parent)?;
+                at = parent.first_name()?;
             };
             for (id, at) in way.into_iter().rev() {
                 let Some(parent) = self.node(at.parent) else { continue 'again };
@@ -85,7 +85,7 @@ impl Tree {
         mut act: impl FnMut(&Dir, &[u8]) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         for _ in 0..TRIES {
-            let at = first_name(node)?;
+            let at = node.first_name()?;
             let Some(parent) = self.node(at.parent) else {
                 self.drop_name(node, at);
                 continue;
@@ -99,7 +99,7 @@ impl Tree {
             }
             drop(names);
             // Between the two places of a rename, it may have neither for a moment.
-            if first_name(node)? == at {
+            if node.first_name()? == at {
                 std::thread::yield_now();
             }
         }
@@ -121,7 +121,7 @@ impl Tree {
                 match &state.lower {
                     Lower::No => return Err(Errno::NOENT),
                     Lower::At(file) => return Ok((**file).clone()),
-                    Lower::AtName(slot) => (*slot, *state.at.first().ok_or(Errno::NOENT)?),
+                    Lower::AtName(slot) => (*slot, *state.at.iter().find(|at| !at.up).ok_or(Errno::NOENT)?),
                 }
             };
             let Some(parent) = self.node(at.parent) else {
@@ -133,7 +133,7 @@ impl Tree {
             if let Some((_, name)) = directory.read().by_cookie(at.cookie) {
                 return Ok(LowerFile { dir: Arc::clone(dir), name: name.into() });
             }
-            if first_name(node)? == at {
+            if node.first_name()? == at {
                 std::thread::yield_now();
             }
         }
@@ -205,12 +205,28 @@ impl Tree {
 
     /// The lower path of a node's first name: what its directory's lower path and its name say.
     pub(crate) fn natural_lower_path(&self, node: &Node) -> Result<Option<mica_core::RelPath>, Errno> {
-        let at = first_name(node)?;
+        let at = node.first_name()?;
         let Some(parent) = self.node(at.parent) else { return Ok(None) };
         let directory = parent.directory()?;
         let Some(lower) = self.lower_path_of(directory) else { return Ok(None) };
         let names = directory.read();
         names.by_cookie(at.cookie).map(|(_, name)| super::join(&lower, name)).transpose()
+    }
+
+    /// Does something with the name at which a lower has the directory whose attributes show.
+    pub(crate) fn at_stated<T>(
+        &self,
+        directory: &Directory,
+        act: impl FnOnce(&Dir, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let (parent, name) = directory.parts.first().and_then(|part| part.place()).ok_or(Errno::NOENT)?;
+        act(&*self.lower_dir(parent)?, name)
+    }
+
+    /// Opens what the lowers have of a regular file's content, for reading. No names may be locked.
+    pub(crate) fn open_below(&self, node: &Node) -> Result<File, Errno> {
+        let file = if node.is_up() { self.data_below(node)? } else { self.data_of(&self.lower_file(node)?)? };
+        self.at_lower(&file, |dir, name| dir.open_file(name).map_err(errno))
     }
 
     /// Opens what backs the content of a regular file now. A lower's file is opened for reading alone, whatever is asked, and a metacopy's content too. No names may be locked.
@@ -223,15 +239,16 @@ impl Tree {
             (state.upper.is_some(), state.upper.as_ref().is_some_and(|standing| standing.metacopy))
         };
         if up && !(metacopy && access == Access::Read) {
-            let file = self.at_upper(node, |dir, name| dir.open_file_for(name, access).map_err(errno))?;
+            let file = match self.orphan(node) {
+                Some(held) => held.reopen(access).map_err(errno)?,
+                None => self.at_upper(node, |dir, name| dir.open_file_for(name, access).map_err(errno))?,
+            };
             return Ok(Backing { file, is_upper: true, metacopy });
         }
         if access != Access::Read {
             return Err(Errno::ROFS);
         }
-        let file = if up { self.data_below(node)? } else { self.data_of(&self.lower_file(node)?)? };
-        let file = self.at_lower(&file, |dir, name| dir.open_file(name).map_err(errno))?;
-        Ok(Backing { file, is_upper: false, metacopy: up })
+        Ok(Backing { file: self.open_below(node)?, is_upper: false, metacopy: up })
     }
 
     /// Where a symlink points.
@@ -251,8 +268,16 @@ impl Tree {
     /// # Errors
     /// When they have to be read again, and cannot.
     pub(crate) fn attributes(&self, node: &Node) -> Result<Attributes, Errno> {
-        if node.has(Flag::Behind) || node.state().stale {
+        let (stale, several) = {
+            let state = node.state();
+            let lower = state.upper.as_ref().is_none_or(|standing| standing.joining.is_some());
+            (state.stale, lower && state.names.is_none() && state.attributes.metadata.nlink > 1)
+        };
+        if stale {
             self.refresh(node)?;
+        }
+        if several && !node.is_directory() {
+            self.gather_all(node)?;
         }
         let state = node.state();
         let mut attributes = state.attributes.clone();
@@ -270,7 +295,7 @@ impl Tree {
     }
 
     /// Reads the attributes of what stands in the upper again.
-    fn refresh(&self, node: &Node) -> Result<(), Errno> {
+    pub(super) fn refresh(&self, node: &Node) -> Result<(), Errno> {
         // What changes after the reading began is read again.
         let held = {
             let mut state = node.state();
@@ -280,7 +305,9 @@ impl Tree {
             }
             node.is_directory()
         };
-        let read = if held {
+        let read = if let Some(orphan) = self.orphan(node) {
+            orphan.metadata_born().map_err(errno)
+        } else if held {
             self.upper_dir(node).and_then(|dir| dir.metadata_born().map_err(errno))
         } else {
             self.at_upper(node, |dir, name| dir.stat_born(name).map_err(errno)?.ok_or(Errno::NOENT))
@@ -313,9 +340,4 @@ impl Tree {
     pub(crate) fn stale(&self, node: &Node) {
         node.state().stale = true;
     }
-}
-
-/// A name of a node.
-fn first_name(node: &Node) -> Result<At, Errno> {
-    node.state().at.first().copied().ok_or(Errno::NOENT)
 }

@@ -41,7 +41,7 @@ fn join(number: u32, generation: u32) -> u64 {
 impl Table {
     pub(crate) fn new() -> Self {
         let table =
-            Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), turn: AtomicU32::new(ROOT as u32) };
+            Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), turn: AtomicU32::new(split(ROOT).0) };
         // Number 0 is FUSE's word for no node.
         if let Some(shard) = table.shard(0) {
             shard.write().unwrap_or_else(PoisonError::into_inner).slots.push(Slot::default());

@@ -41,7 +41,7 @@ impl Stack {
 }
 
 /// Everything that shows, read through the tree alone.
-fn read(tree: &Tree) -> Literal {
+pub(crate) fn read(tree: &Tree) -> Literal {
     let mut shown = Literal::new();
     let mut first = BTreeMap::new();
     read_into(tree, &tree.root().unwrap(), &RelPath::root(), &mut shown, &mut first);

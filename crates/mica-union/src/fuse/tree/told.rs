@@ -1,0 +1,218 @@
+//! What the tree is told when an operation has been carried out, and what it finds out when one was not.
+
+use std::sync::{Arc, PoisonError, RwLockWriteGuard};
+
+use mica_sys::{Dir, Errno, File, FileKind};
+
+use super::handles::Key;
+use super::links::UPPER;
+use super::names::{Names, What};
+use super::node::{Directory, Lower, Node, State};
+use super::seen::{look, plain};
+use super::{Attributes, Standing, Tree, errno};
+
+/// The names of some directories, locked in the order of their numbers.
+#[derive(Debug)]
+pub(crate) struct Locked<'a> {
+    names: Vec<(u64, RwLockWriteGuard<'a, Names>)>,
+}
+
+impl<'a> Locked<'a> {
+    /// Locks them; what is no directory is left out.
+    pub(crate) fn new(nodes: &[&'a Node]) -> Self {
+        let mut sorted: Vec<&'a Node> = nodes.to_vec();
+        sorted.sort_by_key(|node| node.id);
+        sorted.dedup_by_key(|node| node.id);
+        let names = sorted.into_iter().filter_map(|node| Some((node.id, node.directory.as_ref()?.write()))).collect();
+        Self { names }
+    }
+
+    /// The names of one of them.
+    ///
+    /// # Errors
+    /// `EIO` for one that is not locked here.
+    pub(crate) fn of(&mut self, node: &Node) -> Result<&mut Names, Errno> {
+        self.names.iter_mut().find(|(id, _)| *id == node.id).map(|(_, names)| &mut **names).ok_or(Errno::IO)
+    }
+}
+
+impl Tree {
+    /// A file was made at a name.
+    pub(crate) fn made(
+        &self,
+        dir: &Node,
+        names: &mut Names,
+        upper: &Dir,
+        name: &[u8],
+        opaque: bool,
+    ) -> Result<Arc<Node>, Errno> {
+        let found = upper.stat_born(name).map_err(errno)?.ok_or(Errno::NOENT)?;
+        let mut seen = plain(found.into());
+        let kind = seen.attributes.metadata.kind;
+        // An empty file may stand for a device that cannot be made, or must not.
+        if kind == FileKind::File && seen.attributes.metadata.size == 0 {
+            seen = look(upper, name, self.marks, true)?.ok_or(Errno::NOENT)?;
+        }
+        seen.opaque = opaque;
+        names.remove(name);
+        self.stale(dir);
+        let directory = dir.directory()?;
+        if kind != FileKind::Directory {
+            return self.add_upper(dir, directory, names, name, seen);
+        }
+        // It is new, so nothing is in it and nothing shows through.
+        let own = self.numbers.upper(seen.attributes.metadata.ino);
+        let standing = Standing { opaque, ..Standing::default() };
+        let below = Directory::new(Vec::new(), None);
+        below.write().complete = true;
+        self.add(dir, names, name, own, kind, Some(below), true, |at| State {
+            attributes: seen.attributes,
+            stale: false,
+            upper: Some(standing),
+            lower: Lower::No,
+            at: vec![at],
+            names: None,
+        })
+    }
+
+    /// A file of the upper that has no name yet; it gets one by [`Tree::name`].
+    pub(crate) fn unnamed(&self, file: File) -> Result<Arc<Node>, Errno> {
+        let attributes: Attributes = file.metadata_born().map_err(errno)?.into();
+        let ino = self.numbers.upper(attributes.metadata.ino);
+        let state = State {
+            attributes,
+            stale: true,
+            upper: Some(Standing::default()),
+            lower: Lower::No,
+            at: Vec::new(),
+            names: None,
+        };
+        let node = self.table.add(|id| Node::new(id, ino, state, None)).ok_or(Errno::NFILE)?;
+        self.orphans().insert(node.id, Arc::new(file));
+        Ok(node)
+    }
+
+    /// What has no name any more, where somebody may still have it.
+    pub(crate) fn orphan(&self, node: &Node) -> Option<Arc<File>> {
+        if !node.state().at.is_empty() {
+            return None;
+        }
+        self.orphans().get(&node.id).map(Arc::clone)
+    }
+
+    fn orphans(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<u64, Arc<File>>> {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn drop_orphan(&self, node: u64) {
+        self.orphans().remove(&node);
+    }
+
+    /// A name is about to go: what is needed of the file when it was the last is kept. `upper` is the directory in the upper, if the name stands there.
+    pub(crate) fn keep(&self, node: &Node, dir: &Node, upper: Option<&Dir>, name: &[u8]) -> Result<(), Errno> {
+        let (last, up) = {
+            let mut state = node.state();
+            let up = state.upper.is_some();
+            if let Lower::AtName(slot) = state.lower
+                && !up
+                && let Some(part) = dir.directory()?.parts.iter().find(|part| part.slot == slot)
+                && state.at.len() <= 1
+            {
+                let file = super::lowers::LowerFile { dir: Arc::clone(part), name: name.into() };
+                state.lower = Lower::At(Box::new(file));
+            }
+            (state.at.len() <= 1, up)
+        };
+        if !(last && up && node.lookups() > 0) {
+            return Ok(());
+        }
+        let Some(upper) = upper else { return Ok(()) };
+        let mut orphans = self.orphans();
+        if orphans.len() < self.most_orphans {
+            orphans.insert(node.id, Arc::new(upper.open_path(name).map_err(errno)?));
+        }
+        Ok(())
+    }
+
+    /// A name of a node is gone.
+    pub(crate) fn lost(&self, node: &Node, dir: &Node, cookie: u64) {
+        let mut state = node.state();
+        state.at.retain(|at| (at.parent, at.cookie) != (dir.id, cookie));
+        state.names = state.names.map(|names| names.saturating_sub(1));
+        if state.upper.is_some() {
+            state.stale = true;
+        }
+        let gone = state.at.is_empty();
+        if gone {
+            let metadata = &mut state.attributes.metadata;
+            metadata.nlink = if node.is_directory() { 0 } else { metadata.nlink.saturating_sub(1) };
+            if node.is_directory() || state.upper.is_none() {
+                state.names = Some(0);
+            }
+        }
+        drop(state);
+        if gone && node.is_directory() {
+            self.handles.forget(Key::Upper(node.id));
+        } else if gone && !self.orphans().contains_key(&node.id) {
+            // Nothing of it can be read again.
+            node.state().stale = false;
+        }
+    }
+
+    /// An entry leads to a node no more: the name is a whiteout now, or nothing stands at it.
+    pub(crate) fn removed(&self, dir: &Node, names: &mut Names, name: &[u8], whiteout: bool) {
+        names.remove(name);
+        if whiteout {
+            names.set(name, What::Whiteout, FileKind::CharDevice, 0);
+        }
+        self.stale(dir);
+    }
+
+    /// A node that was brought up has several names: the others find it by its number in the upper.
+    pub(crate) fn link_key(&self, node: &Node) -> Result<(), Errno> {
+        if node.state().stale {
+            self.refresh(node)?;
+        }
+        let ino = node.state().attributes.metadata.ino;
+        self.links.put((UPPER, ino), node.id);
+        Ok(())
+    }
+
+    /// Finds out what stands at a name after an operation that failed on its way.
+    pub(crate) fn find_out(&self, dir: &Node, names: &mut Names, upper: &Dir, name: &[u8]) {
+        self.stale(dir);
+        let known = names.find(name).map(|entry| (entry.cookie, entry.what));
+        let stands = look(upper, name, self.marks, false);
+        let node = match known {
+            Some((_, What::Node(id))) => self.node(id),
+            _ => None,
+        };
+        if let (Some(node), Ok(stands)) = (&node, &stands) {
+            let state = node.state();
+            let same = match (stands, &state.upper) {
+                (None, None) => true,
+                (Some(seen), Some(_)) => {
+                    !seen.whiteout && seen.attributes.metadata.ino == state.attributes.metadata.ino
+                }
+                _ => false,
+            };
+            if same {
+                return;
+            }
+        }
+        if let (Some(node), Some((cookie, _))) = (node, known) {
+            self.lost(&node, dir, cookie);
+        }
+        names.remove(name);
+        match stands {
+            Ok(Some(seen)) if seen.whiteout => {
+                names.set(name, What::Whiteout, FileKind::CharDevice, 0);
+            }
+            Ok(Some(seen)) => {
+                names.set(name, What::Unseen { part: 0 }, seen.attributes.metadata.kind, 0);
+            }
+            // What is below shows, if something is; or it cannot be read now.
+            Ok(None) | Err(_) => names.complete = false,
+        }
+    }
+}

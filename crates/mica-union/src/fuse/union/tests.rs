@@ -1,0 +1,358 @@
+//! The union over real directories, without a mount: what it shows is held against a plain directory to which the same is done.
+
+use std::path::PathBuf;
+
+use mica_core::plan::How;
+use mica_core::{Kind, Rdev};
+use mica_layer::{Ability, Marks};
+use mica_sys::{Access, Dir};
+use mica_testkit::{Scratch, Snapshot, Tree as Literal, needs, tree};
+
+use super::bring::Need;
+use super::rename::Move;
+use super::*;
+use crate::UpperDirs;
+use crate::fuse::carry::{Cut, New};
+use crate::fuse::tree::tests::read;
+
+/// A union, and a plain directory that showed the same at the beginning.
+struct Both {
+    scratch: Scratch,
+    dirs: UnionDirs,
+    union: Option<Union>,
+    plain: PathBuf,
+    lowers: Vec<(PathBuf, Snapshot)>,
+    features: Features,
+}
+
+impl Both {
+    fn new(lowers: &[Literal], features: Features) -> Self {
+        let scratch = Scratch::in_memory();
+        let mut paths = Vec::new();
+        for (number, lower) in lowers.iter().enumerate() {
+            let path = scratch.make(format!("lower{number}"));
+            lower.write_layer(&path, Marks::Trusted);
+            paths.push(path);
+        }
+        let plain = scratch.make("plain");
+        Literal::of_stack(lowers).write_to(&plain);
+        let upper = UpperDirs { upper: scratch.make("upper"), work: scratch.make("work"), volatile: true };
+        let snapshots = paths.iter().map(|path| (path.clone(), Snapshot::of(path))).collect();
+        let dirs = UnionDirs { lowers: paths, upper: Some(upper), ..UnionDirs::default() };
+        let mut both = Self { scratch, dirs, union: None, plain, lowers: snapshots, features };
+        both.reopen();
+        both
+    }
+
+    /// A new mount of the same directories.
+    fn reopen(&mut self) {
+        self.union = None;
+        // A volatile upper is mounted once; here it is never synced, and never lost.
+        Dir::open(&self.dirs.upper.as_ref().unwrap().work).unwrap().remove_tree(b"work").unwrap();
+        self.union = Some(Union::open(&self.dirs, false, Ability::native(), self.features).unwrap());
+    }
+
+    fn union(&self) -> &Union {
+        self.union.as_ref().unwrap()
+    }
+
+    fn node(&self, path: &str) -> Result<Arc<Node>, Errno> {
+        let mut at = self.union().tree.root()?;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            at = self.union().tree.lookup(&at, name.as_bytes())?.ok_or(Errno::NOENT)?;
+        }
+        Ok(at)
+    }
+
+    /// The directory of a path and the name in it.
+    fn place<'a>(&self, path: &'a str) -> Result<(Arc<Node>, &'a [u8]), Errno> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let dir = self.node(parent)?;
+        if !dir.is_directory() {
+            return Err(Errno::NOTDIR);
+        }
+        Ok((dir, name.as_bytes()))
+    }
+
+    fn plain_place<'a>(&self, path: &'a str) -> Result<(Dir, &'a [u8]), Errno> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let dir = Dir::open(&self.plain).unwrap().open_dir(parent.as_bytes()).map_err(errno)?;
+        Ok((dir, name.as_bytes()))
+    }
+
+    fn act(&self, act: &Act) -> Result<(), Errno> {
+        let union = self.union();
+        let new = |kind, mode| New { kind, mode, umask: 0o022, uid: 0, gid: 0 };
+        let file = Kind::File { size: 0, content: None };
+        match act {
+            Act::Make(path, kind) => {
+                let (dir, name) = self.place(path)?;
+                let (kind, mode) = match kind {
+                    Sort::File => (file, 0o666),
+                    Sort::Directory => (Kind::Directory { opaque: false, implicit: false }, 0o777),
+                    Sort::Symlink => (Kind::Symlink { target: b"a".to_vec() }, 0o777),
+                    Sort::Fifo => (Kind::Fifo, 0o600),
+                    Sort::Zero => (Kind::CharDevice(Rdev::default()), 0o640),
+                };
+                union.make(&dir, name, &new(kind, mode)).map(|_| ())
+            }
+            Act::Unlink(path) => self.place(path).and_then(|(dir, name)| union.unlink(&dir, name)),
+            Act::Rmdir(path) => self.place(path).and_then(|(dir, name)| union.remove_directory(&dir, name)),
+            Act::Link(old, path) => {
+                let ((from, old), (dir, name)) = (self.place(old)?, self.place(path)?);
+                let node = union.tree.lookup(&from, old)?.ok_or(Errno::NOENT)?;
+                union.link(&node, &dir, name)
+            }
+            Act::Rename(old, path, how) => {
+                let ((from, name), (to, new_name)) = (self.place(old)?, self.place(path)?);
+                union.rename(&Move { from: &from, name, to: &to, new_name, how: *how, owner: (0, 0) })
+            }
+            Act::Chmod(path, mode) => {
+                let node = self.node(path)?;
+                if node.kind == mica_sys::FileKind::Symlink {
+                    return Err(Errno::OPNOTSUPP);
+                }
+                union.change(&node, &Op::Attributes, None, &mut |target| match target {
+                    Target::Named(stand) => stand.dir.chmod(stand.name.as_bytes(), *mode),
+                    Target::Root(root) => root.chmod_self(*mode),
+                    Target::Unnamed(_) => panic!("it has a name"),
+                })
+            }
+            Act::Append(path, text) => {
+                let node = self.node(path)?;
+                if node.is_directory() {
+                    return Err(Errno::ISDIR);
+                }
+                if node.kind != mica_sys::FileKind::File {
+                    return Err(Errno::NXIO);
+                }
+                union.bring_up(&node, Need::Content)?;
+                let file = union.tree.open_content(&node, Access::ReadWrite)?.file;
+                let end = file.metadata().unwrap().size;
+                file.write_part_at(text.as_bytes(), end).map_err(errno)?;
+                union.tree.stale(&node);
+                Ok(())
+            }
+            Act::Truncate(path, size) => {
+                let node = self.node(path)?;
+                if node.is_directory() {
+                    return Err(Errno::ISDIR);
+                }
+                if node.kind != mica_sys::FileKind::File {
+                    return Err(Errno::NXIO);
+                }
+                let cut = Cut { size: *size, clears_rights: false };
+                let op = |old| Op::Truncate { old, to_nothing: *size == 0 };
+                union.change(&node, &op, Some(cut), &mut |target| match target {
+                    Target::Named(stand) => stand.dir.open_file_to_write(stand.name.as_bytes())?.set_len(*size),
+                    _ => panic!("it has a name"),
+                })
+            }
+        }
+    }
+
+    fn act_plainly(&self, act: &Act) -> Result<(), Errno> {
+        let root = Dir::open(&self.plain).unwrap();
+        let looked = |path: &str| {
+            let (dir, name) = self.plain_place(path)?;
+            dir.stat(name).map(|found| (dir, name.to_vec(), found.kind)).map_err(errno)
+        };
+        match act {
+            Act::Make(path, kind) => {
+                let (dir, name) = self.plain_place(path)?;
+                match kind {
+                    Sort::File => dir.create_file(name, 0o644).map(drop),
+                    Sort::Directory => dir.mkdir(name, 0o755),
+                    Sort::Symlink => dir.symlink(b"a", name),
+                    Sort::Fifo => dir.mknod(name, mica_sys::FileKind::Fifo, 0o600, 0, 0),
+                    Sort::Zero => dir.mknod(name, mica_sys::FileKind::CharDevice, 0o640, 0, 0),
+                }
+                .map_err(errno)
+            }
+            Act::Unlink(path) => self.plain_place(path).and_then(|(dir, name)| dir.unlink(name).map_err(errno)),
+            Act::Rmdir(path) => self.plain_place(path).and_then(|(dir, name)| dir.rmdir(name).map_err(errno)),
+            Act::Link(old, path) => {
+                let ((from, name), (to, new)) = (self.plain_place(old)?, self.plain_place(path)?);
+                from.link(name, &to, new).map_err(errno)
+            }
+            Act::Rename(old, path, how) => {
+                let ((from, name), (to, new)) = (self.plain_place(old)?, self.plain_place(path)?);
+                match how {
+                    How::Replace => from.rename(name, &to, new),
+                    How::NoReplace => from.rename_noreplace(name, &to, new),
+                    How::Exchange => from.exchange(name, &to, new),
+                    _ => from.rename_leaving_whiteout(name, &to, new),
+                }
+                .map_err(errno)
+            }
+            Act::Chmod(path, mode) => {
+                if path.is_empty() {
+                    return root.chmod_self(*mode).map_err(errno);
+                }
+                let (dir, name, _) = looked(path)?;
+                dir.chmod(&name, *mode).map_err(errno)
+            }
+            Act::Append(path, _) | Act::Truncate(path, _) => {
+                let (dir, name, kind) = looked(path)?;
+                match kind {
+                    mica_sys::FileKind::Directory => return Err(Errno::ISDIR),
+                    mica_sys::FileKind::File => {}
+                    _ => return Err(Errno::NXIO),
+                }
+                let file = dir.open_file_to_write(&name).map_err(errno)?;
+                match act {
+                    Act::Truncate(_, size) => file.set_len(*size).map_err(errno),
+                    Act::Append(_, text) => {
+                        let end = file.metadata().unwrap().size;
+                        file.write_part_at(text.as_bytes(), end).map(drop).map_err(errno)
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn assert_same(&self, after: &str) {
+        let wanted = Literal::read(&self.plain).without_times();
+        wanted.assert_is(&read(&self.union().tree).without_times(), after);
+    }
+
+    fn assert_lowers_unchanged(&self) {
+        for (path, before) in &self.lowers {
+            before.assert_unchanged(path, "operations on the union");
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Sort {
+    File,
+    Directory,
+    Symlink,
+    Fifo,
+    Zero,
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Make(String, Sort),
+    Unlink(String),
+    Rmdir(String),
+    Link(String, String),
+    Rename(String, String, How),
+    Chmod(String, u32),
+    Append(String, &'static str),
+    Truncate(String, u64),
+}
+
+/// xorshift: the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).unwrap()
+    }
+
+    fn path(&mut self) -> String {
+        let names: Vec<&str> = (0..=self.below(3)).map(|_| ["a", "b", "c", "d"][self.below(4)]).collect();
+        names.join("/")
+    }
+
+    /// Mostly a path that is there.
+    fn there(&mut self, paths: &[String]) -> String {
+        if paths.is_empty() || self.below(8) == 0 { self.path() } else { paths[self.below(paths.len())].clone() }
+    }
+
+    fn act(&mut self, paths: &[String]) -> Act {
+        match self.below(20) {
+            0 | 1 => Act::Make(self.path(), Sort::File),
+            2 | 3 => Act::Make(self.path(), Sort::Directory),
+            4 => Act::Make(self.path(), [Sort::Symlink, Sort::Fifo, Sort::Zero][self.below(3)]),
+            5 | 6 => Act::Unlink(self.there(paths)),
+            7 => Act::Rmdir(self.there(paths)),
+            8 | 9 => Act::Link(self.there(paths), self.path()),
+            10..=12 => Act::Rename(self.there(paths), self.path(), How::Replace),
+            13 => Act::Rename(self.there(paths), self.there(paths), How::Replace),
+            14 => Act::Rename(self.there(paths), self.path(), How::NoReplace),
+            15 => Act::Rename(self.there(paths), self.there(paths), How::Exchange),
+            16 => Act::Rename(self.there(paths), self.path(), How::Whiteout),
+            17 => Act::Chmod(self.there(paths), [0o600, 0o755, 0o711][self.below(3)]),
+            18 => Act::Append(self.there(paths), "more"),
+            _ => Act::Truncate(self.there(paths), [0, 2, 70_000][self.below(3)]),
+        }
+    }
+}
+
+fn lowers() -> Vec<Literal> {
+    let big = vec![b'x'; 100_000];
+    let top = tree! {
+        "a/" mode 0o711;
+        "a/a" = "top";
+        "a/b/" ;
+        "a/b/c" = (&big) mode 0o640;
+        "b/a" whiteout;
+        "c/" opaque;
+        "c/d" = "d";
+        "d" hard "a/a";
+    };
+    let base = tree! {
+        "a/" ;
+        "a/b/" ;
+        "a/b/a" = "deep";
+        "a/d/" ;
+        "a/d/d" -> "x";
+        "b/" mode 0o750;
+        "b/a" = "hidden";
+        "b/b/" ;
+        "b/b/b" = "linked";
+        "b/c" hard "b/b/b";
+        "b/d" hard "b/b/b";
+        "c/c" = "hidden";
+        "a/c" char (0, 0);
+    };
+    vec![top, base]
+}
+
+fn go(seed: u64, features: Features, rounds: usize) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut both = Both::new(&lowers(), features);
+    both.assert_same("the beginning");
+    let mut history: Vec<Act> = Vec::new();
+    for round in 0..rounds {
+        let paths: Vec<String> = Literal::read(&both.plain)
+            .iter()
+            .filter(|(path, _)| !path.is_root())
+            .map(|(path, _)| String::from_utf8_lossy(path.as_bytes()).into_owned())
+            .collect();
+        let act = random.act(&paths);
+        history.push(act.clone());
+        let told = || format!("seed {seed}: {:?}", history.iter().rev().take(12).rev().collect::<Vec<_>>());
+        let done = both.act(&act);
+        if done == Err(Errno::XDEV) && features == Features::Basic {
+            continue;
+        }
+        // Without a mount nobody follows symlinks.
+        let wanted = both.act_plainly(&act).map_err(|error| if error == Errno::LOOP { Errno::NOTDIR } else { error });
+        assert_eq!(done, wanted, "{}", told());
+        both.assert_same(&told());
+        if round % 5 == 4 {
+            both.reopen();
+            both.assert_same(&format!("reopened, {}", told()));
+        }
+    }
+    both.assert_lowers_unchanged();
+    assert!(both.scratch.path().exists());
+}
+
+#[test]
+fn random_operations_show_what_a_plain_directory_shows() {
+    needs!(root);
+    mica_testkit::in_mount_namespace(|| {
+        for seed in 1..60 {
+            go(seed, if seed % 4 == 0 { Features::Basic } else { Features::Full }, 40);
+        }
+    });
+}
