@@ -21,6 +21,10 @@ fn main() -> ExitCode {
     if mica_engine::is_child() {
         return mica_engine::child_main();
     }
+    // And as the server of a mount.
+    if mica_engine::is_server() {
+        return mica_engine::server_main();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),

@@ -205,7 +205,8 @@ fn refuse_too_deep(image: &str, layers: &[DiffId], driver: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!("image {image} has {count} layers, the most that overlayfs shows is {limit}");
-    Err(Error::new(Kind::Unsupported, message).hinted("--driver flat shows it as a copy; fewer layers start faster"))
+    Err(Error::new(Kind::Unsupported, message)
+        .hinted("--driver fuse shows more, --driver flat any number as a copy; fewer layers start faster"))
 }
 
 /// The whole command line: entrypoint and command.

@@ -3,9 +3,16 @@
 //! A container keeps the driver that it was made with. What a probe found is kept in the run root, for one boot and one
 //! file system: `drivers/<type>-<device>-<marks>.json`, a cache that may be deleted at any time.
 
+use std::ffi::CStr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
 use mica_store::LockedContainer;
 use mica_sys::Dir;
-use mica_union::{Driver, Flat, Mounted, Overlay, Support, UnionDirs, UpperDirs};
+use mica_sys::process::open_place;
+use mica_union::fuse::{Fuse, Program, serve_inherited};
+use mica_union::{Driver, Flat, Mounted, Overlay, Support, UnionDirs, UnionError, UpperDirs};
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Base, Known};
@@ -13,10 +20,36 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 
 /// The drivers by name, the one that is taken first where it works first.
-pub const DRIVERS: [&str; 2] = [OVERLAY, FLAT];
+pub const DRIVERS: [&str; 3] = [OVERLAY, FUSE, FLAT];
 
 pub(crate) const OVERLAY: &str = "overlay";
+pub(crate) const FUSE: &str = "fuse";
 const FLAT: &str = "flat";
+
+/// The name under which the caller's binary is executed to serve a mount; its only argument.
+const SERVER_ARG: &CStr = c"mica-fuse-server";
+
+/// Whether this process was executed to serve a mount. To be asked by `main` before anything else is done: no thread may be started and no file
+/// opened before [`server_main`].
+#[must_use]
+pub fn is_server() -> bool {
+    let mut args = std::env::args_os();
+    args.next().is_some_and(|name| name.as_encoded_bytes() == SERVER_ARG.to_bytes()) && args.next().is_none()
+}
+
+/// Serves a mount until it is gone; `main` ends with what this returns.
+#[must_use]
+pub fn server_main() -> ExitCode {
+    match serve_inherited() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever started it was told why, where that could be.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// How long a mount of an upper is waited for that is about to end: a container's mount goes a moment after its last process, and its server with
+/// the mount.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was found out about a driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +150,7 @@ impl Engine {
         let marks = self.store.marks();
         match name {
             OVERLAY => Ok(Box::new(Overlay::new().probing(marks))),
+            FUSE => Ok(Box::new(Fuse::served_by(server()?).probing(marks))),
             FLAT => Ok(Box::new(Flat::new().probing(marks))),
             other => Err(Error::new(Kind::Unsupported, format!("this version has no driver {other:?}"))
                 .hinted(format!("it has {}", DRIVERS.join(", ")))),
@@ -129,16 +163,24 @@ impl Engine {
 
     /// Shows a container's tree, by its driver. The caller holds its lock.
     pub(crate) fn show_tree(&self, known: &Known, dirs: &UnionDirs) -> Result<Mounted> {
-        self.driver_of(known)?
-            .mount(dirs)
-            .map_err(|error| self.mounts_in_the_way(known).unwrap_or_else(|| error.into()))
+        let driver = self.driver_of(known)?;
+        let began = Instant::now();
+        loop {
+            match driver.mount(dirs) {
+                Err(UnionError::InUse { .. }) if driver.name() == FUSE && began.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(error) => return Err(self.mounts_in_the_way(known).unwrap_or_else(|| error.into())),
+                mounted => return Ok(mounted?),
+            }
+        }
     }
 
     /// Why an ordinary user's container stands on no live directory with something mounted in it: in a user namespace the
     /// kernel copies no mount without what is mounted in it, and overlayfs takes no lower with it.
     fn mounts_in_the_way(&self, known: &Known) -> Option<Error> {
         let Base::Directory { path } = &known.settings.base else { return None };
-        if self.standing.is_root() {
+        if self.standing.is_root() || known.settings.driver() != OVERLAY {
             return None;
         }
         let mounts = mica_sys::mount::mounts().ok()?;
@@ -152,7 +194,7 @@ impl Engine {
     /// Brings what a container wrote into its upper, where its driver has not written it there. The upper can be read as
     /// long as what is given is held.
     pub(crate) fn settled(&self, known: &Known) -> Result<Option<LockedContainer>> {
-        if known.settings.driver() == OVERLAY {
+        if [OVERLAY, FUSE].contains(&known.settings.driver()) {
             return Ok(None);
         }
         let locked = self.store.lock_container(known.container.id())?;
@@ -242,6 +284,11 @@ impl Engine {
     }
 }
 
+/// This program, as the server of a mount.
+fn server() -> Result<Program> {
+    Ok(Program { exe: open_place(Path::new("/proc/self/exe"))?, argv: vec![SERVER_ARG.to_owned()] })
+}
+
 fn refused(name: &str, error: &Error) -> Finding {
     Finding { name: name.to_owned(), why: Some(error.to_string()), hint: error.hint().map(str::to_owned) }
 }
@@ -263,30 +310,31 @@ fn pick<'a>(found: &'a [Finding], asked: Option<&str>) -> Option<&'a Finding> {
 mod tests {
     use super::*;
 
-    fn found(overlay: Option<&str>, flat: Option<&str>) -> Vec<Finding> {
+    fn found(overlay: Option<&str>, fuse: Option<&str>, flat: Option<&str>) -> Vec<Finding> {
         let finding = |name: &str, why: Option<&str>| Finding {
             name: name.to_owned(),
             why: why.map(str::to_owned),
             hint: Some("try".to_owned()),
         };
-        vec![finding(OVERLAY, overlay), finding(FLAT, flat)]
+        vec![finding(OVERLAY, overlay), finding(FUSE, fuse), finding(FLAT, flat)]
     }
 
     #[test]
     fn the_first_that_works_is_taken_unless_another_is_asked_for() {
         let name = |found: &[Finding], asked| pick(found, asked).map(|finding| finding.name.clone());
-        let both = found(None, None);
-        assert_eq!(name(&both, None).as_deref(), Some("overlay"));
-        assert_eq!(name(&both, Some("flat")).as_deref(), Some("flat"));
-        let flat = found(Some("no"), None);
-        assert_eq!(name(&flat, None).as_deref(), Some("flat"));
-        assert_eq!(name(&flat, Some("overlay")), None, "what is asked for is never replaced");
-        assert_eq!(name(&found(Some("no"), Some("no")), None), None);
+        let all = found(None, None, None);
+        assert_eq!(name(&all, None).as_deref(), Some("overlay"));
+        assert_eq!(name(&all, Some("flat")).as_deref(), Some("flat"));
+        let fuse = found(Some("no"), None, None);
+        assert_eq!(name(&fuse, None).as_deref(), Some("fuse"));
+        assert_eq!(name(&fuse, Some("overlay")), None, "what is asked for is never replaced");
+        assert_eq!(name(&found(Some("no"), Some("no"), None), None).as_deref(), Some("flat"));
+        assert_eq!(name(&found(Some("no"), Some("no"), Some("no")), None), None);
     }
 
     #[test]
     fn a_refusal_says_why_and_what_would_help() {
-        let found = found(Some("no overlayfs"), None);
+        let found = found(Some("no overlayfs"), None, None);
         assert_eq!(found[0].refusal().as_deref(), Some("no overlayfs (try)"));
         assert_eq!(found[1].refusal(), None, "a driver that works refuses nothing");
     }

@@ -34,7 +34,7 @@ mod trying;
 pub use artifact::ArtifactSummary;
 pub use commit::Commit;
 pub use container::{ContainerSummary, Create, Ended, Life, Network};
-pub use drivers::{DRIVERS, Probed};
+pub use drivers::{DRIVERS, Probed, is_server, server_main};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Kind, Result};
 pub use images::{HistoryStep, ImageSummary, Removed};

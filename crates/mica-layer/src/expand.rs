@@ -18,9 +18,11 @@ use crate::tree::{Leads, Seen, look_at_self, look_led, reading, sorted_names};
 use crate::{LayerError, Marks, Over, TreeError};
 
 mod joins;
+mod spell_out;
 mod upper_layer;
 
 use joins::Joins;
+pub use spell_out::{leads_below, spell_out};
 pub use upper_layer::UpperLayer;
 
 /// A directory of the changeset.

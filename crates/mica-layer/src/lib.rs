@@ -16,7 +16,7 @@
 //!   directory.
 //! * [`DirLayer`]: a directory with the kernel's [`Marks`], asked as a layer.
 //! * [`UpperLayer`]: an upper over its stack ([`Below`]), in which what redirects, metacopies and joining files lead to is said in
-//!   full.
+//!   full; [`spell_out`]: a new upper that says so.
 //! * [`Ability`], [`stand_in`], [`restore`]: what a store without privilege has on disk for what it cannot make, and the
 //!   way back.
 //! * [`decoder`], [`encoder`]: the compression around a tar.
@@ -54,7 +54,7 @@ pub use below::{Below, Files};
 pub use compress::{Compression, CompressionError, Decoder, Encoder, decoder, decoder_within, encoder};
 pub use dir_layer::{DirLayer, diff_upper};
 pub use error::{EntryError, LayerError, Result};
-pub use expand::UpperLayer;
+pub use expand::{UpperLayer, leads_below, spell_out};
 pub use index::Index;
 pub use limits::Limits;
 pub use marks::Marks;

@@ -155,7 +155,7 @@ fn the_driver_can_be_named_by_the_environment_and_a_container_keeps_it() {
     assert!(started.status.success(), "{started:?}");
     assert_eq!(mica.run(["inspect", "c", "--format", "{{.Driver}}"]).line(), "flat");
     assert_eq!(mica.run(["diff", "c"]).out, "A /x\n");
-    assert!(mica.refuses(["run", "--driver", "aufs", "box", "true"]).contains("overlay, flat"));
+    assert!(mica.refuses(["run", "--driver", "aufs", "box", "true"]).contains("overlay, fuse, flat"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use mica_core::{Attrs, Layer as _, RelPath, Stack};
 use mica_layer::tar::EntryKind;
 use mica_layer::{
     Ability, AnyLayer, DirLayer, Files as _, Ids, Index, LayerError, Marks, Over, Pack, Reach, TreeError, Unpack,
-    UpperLayer, diff_upper, pack, unpack,
+    UpperLayer, diff_upper, leads_below, pack, spell_out, unpack,
 };
 use mica_sys::Dir;
 use mica_testkit::{Scratch, Tree, What, needs, tree};
@@ -91,8 +91,21 @@ impl Made {
         changes.iter().map(ToString::to_string).collect()
     }
 
-    /// That it says what the plain changeset `plain` says.
+    /// That it says what the plain changeset `plain` says, also when it is spelled out.
     fn is(&self, plain: &Tree) {
+        let place = self.scratch.make("spelled");
+        let (below, ability) = (self.stack(), Ability::native());
+        let over = Over { below: &below, ability: &ability, reach: Reach::CopiedUp };
+        let spelled = spell_out(&self.upper(), MARKS, over, &Dir::open(&place).unwrap()).unwrap();
+        assert!(!leads_below(&spelled, MARKS).unwrap());
+        let root = |upper: &Dir| upper.metadata().map(|found| (found.mode, found.uid, found.mtime)).unwrap();
+        assert_eq!(root(&spelled), root(&self.upper()));
+        let alone = |upper: &Dir| {
+            let mut tar = Vec::new();
+            pack(upper, &Pack::default(), &mut tar).unwrap();
+            entries(&tar)
+        };
+        assert_eq!(alone(&spelled), entries(&self.tar().unwrap()));
         let wanted = Self::new(plain);
         let (tar, plain_tar) = (self.tar().unwrap(), wanted.tar().unwrap());
         assert_eq!(entries(&tar), entries(&plain_tar));
@@ -271,6 +284,7 @@ fn a_joining_file_stands_at_all_names_of_the_lower_file() {
     needs!(root);
     let changed = || tree! { "a/" mode 0o750 uid 7 mtime 1; "a/one" = "changed" mtime 40 };
     let made = Made::new(&changed()).mark("a/one", MARKS.joining(), "/a/one");
+    assert!(leads_below(&made.upper(), MARKS).unwrap());
     let unmarked = made.tar().unwrap();
     assert!(!names(&unmarked).contains(&"apart".to_owned()), "without the root's mark nobody looks");
     let made = made.mark("", MARKS.joins(), "");
