@@ -18,7 +18,7 @@
 //!
 //! What is the oracle of what: the plain directory of outcomes and of the tree; a comparison of two plain trees of the
 //! changes and of what the packed layer must say; `tar -x`'s rules, written once more in this module, of what the
-//! upper and a committed layer mean. Neither a driver nor the rules of `core` are asked.
+//! upper and a committed layer mean; and where an upper says things that no changeset says, the kernel's overlayfs of that. Neither a driver nor the rules of `core` are asked.
 //!
 //! A failure is shrunk, by leaving out what does not matter, and printed with its seed and as operations.
 
@@ -33,6 +33,7 @@ mod compare;
 mod coverage;
 pub mod diverge;
 mod generate;
+mod kernel;
 mod model;
 mod op;
 mod rng;

@@ -28,6 +28,9 @@ pub enum Divergence {
     /// other is `ESTALE`. Which names share a file is compared in the upper alone; nobody does such a rename, nor copies
     /// such names.
     NumbersPart,
+    /// Its upper says where content and directories are below, so that it is no changeset as it stands: the kernel's overlayfs reads it in
+    /// the changeset's stead. What is packed of it is the same layer as every other's.
+    RefersBelow,
 }
 
 /// A line of the table.
@@ -80,6 +83,12 @@ pub const KNOWN: &[Known] = &[
         what: Divergence::NumbersPart,
         whose: Some(Privilege::OneId),
         why: "the handle in overlay.origin is not decoded in a user namespace, so that a second look-up finds no lower",
+    },
+    Known {
+        driver: "fuse",
+        what: Divergence::RefersBelow,
+        whose: None,
+        why: "a directory is renamed, and a file's attributes are changed, without a copy (docs/design/0007)",
     },
 ];
 
