@@ -5,6 +5,7 @@
 //! * [`needs!`]: skips a test aloud where the machine cannot run it.
 //! * [`Scratch`], [`LoopFs`], [`in_mount_namespace`]: places that clean up after themselves, mounts included.
 //! * [`OrdinaryUser`]: somebody who is not root, for one test.
+//! * [`debian_tar`], [`busybox_rootfs`]: what containers hold.
 //! * [`FuseRings`]: FUSE over io_uring, turned on for one test.
 //! * [`assert_no_test_file_is_forgotten`]: a file of tests that no `mod` names would never run.
 //! * [`driver_suite`]: what every [`mica_union::Driver`] must show.
@@ -25,6 +26,7 @@
 #[macro_use]
 mod tree;
 
+mod debian;
 pub mod differential;
 pub mod driver_suite;
 pub mod gate;
@@ -35,6 +37,7 @@ mod rootfs;
 mod snapshot;
 mod suite_files;
 
+pub use debian::debian_tar;
 pub use ordinary_user::OrdinaryUser;
 pub use place::{LoopFs, Scratch, in_mount_namespace};
 pub use rings::FuseRings;

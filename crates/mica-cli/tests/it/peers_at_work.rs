@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -177,26 +177,9 @@ impl Listed {
     }
 }
 
-/// A Debian as mmdebstrap makes it, as a tar. Made once and kept with the build; `Err` says why there is none.
+/// A Debian as mmdebstrap makes it, as a tar; `Err` says why there is none.
 pub(crate) fn debian() -> Result<PathBuf, String> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let tar = home.join("debian-bookworm.tar");
-    let lock = File::create(home.join("debian-bookworm.lock")).unwrap();
-    lock.lock().unwrap();
-    if tar.exists() {
-        return Ok(tar);
-    }
-    let part = home.join("debian-bookworm.part");
-    let made = limited("mmdebstrap")
-        .args(["--quiet", "--variant=minbase", "bookworm", "-"])
-        .stdout(File::create(&part).unwrap())
-        .output()
-        .unwrap();
-    if !made.status.success() {
-        return Err(format!("mmdebstrap made no Debian: {}", String::from_utf8_lossy(&made.stderr)));
-    }
-    fs::rename(&part, &tar).unwrap();
-    Ok(tar)
+    mica_testkit::debian_tar(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
 /// Runs `body` where mounts that another tool leaves are its own and end with it.
