@@ -31,7 +31,8 @@ pub mod wire;
 pub use driver::Fuse;
 pub use ids::{IdRow, Ids, OVERFLOW, Squash};
 pub use serve::{
-    Options, OptionsError, Passthrough, Prepared, Program, ServerError, Session, Transport, serve_inherited,
+    Options, OptionsError, Passthrough, Prepared, Program, Served, ServerError, Session, Transport, attend,
+    serve_inherited,
 };
 
 pub(crate) const NAME: &str = "fuse";

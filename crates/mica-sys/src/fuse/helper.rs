@@ -98,6 +98,10 @@ fn option_text(options: &MountOptions) -> OsString {
         (options.attrs.contains(MountAttrFlags::MOUNT_ATTR_NOATIME), "noatime"),
     ];
     all.extend(flags.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned()));
+    all.extend(options.more.iter().map(|(key, value)| match value {
+        Some(value) => format!("{key}={}", escaped(&String::from_utf8_lossy(value))),
+        None => (*key).to_owned(),
+    }));
     all.join(",").into()
 }
 
@@ -140,7 +144,9 @@ mod tests {
             allow_other: false,
             max_read: Some(65536),
             attrs: MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV,
+            more: vec![("sync", None), ("context", Some(b"c1,c2".to_vec()))],
         };
-        assert_eq!(option_text(&options), r"fsname=a\,b\\c,subtype=mica,max_read=65536,default_permissions,ro");
+        let text = r"fsname=a\,b\\c,subtype=mica,max_read=65536,default_permissions,ro,sync,context=c1\,c2";
+        assert_eq!(option_text(&options), text);
     }
 }

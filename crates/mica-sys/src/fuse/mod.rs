@@ -62,6 +62,8 @@ pub struct MountOptions {
     pub max_read: Option<u32>,
     /// Read-only, no devices and so on.
     pub attrs: MountAttrFlags,
+    /// Further options that the kernel has for every file system: `sync`, `dirsync`, and with a value those of a security module.
+    pub more: Vec<(&'static str, Option<Vec<u8>>)>,
 }
 
 /// `/dev/fuse`, open: where requests are read and answers are written.
@@ -167,6 +169,12 @@ impl Device {
         }
         if options.allow_other {
             context.flag("allow_other")?;
+        }
+        for (key, value) in &options.more {
+            match value {
+                Some(value) => context.string(key, value)?,
+                None => context.flag(key)?,
+            }
         }
         context.create(options.attrs)
     }

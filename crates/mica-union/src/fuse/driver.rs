@@ -108,6 +108,7 @@ fn mount(device: &Device, options: &Options) -> Result<Mount, UnionError> {
         allow_other: options.allow_other,
         max_read: None,
         attrs,
+        more: Vec::new(),
     };
     device.mount(&how).map_err(|source| UnionError::Kernel { driver: NAME, cause: None, source })
 }

@@ -16,8 +16,7 @@ use super::wire::Init;
 use crate::UnionError;
 
 pub use options::{Options, OptionsError, Passthrough, Transport};
-pub(crate) use process::Served;
-pub use process::{Program, ServerError, serve_inherited};
+pub use process::{Program, Served, ServerError, attend, serve_inherited};
 
 /// A mount whose directories are open and found fit, and which nobody has asked yet.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ impl Session {
     /// # Errors
     /// [`UnionError`].
     pub fn prepare(options: &Options) -> Result<Prepared, UnionError> {
-        let tree = Tree::open(&options.dirs, options.read_only)?;
+        let tree = Tree::open_as(&options.dirs, options.read_only, options.named_whiteouts)?;
         Ok(Prepared { server: Server::new(options, tree), channel: ChannelOptions { threads: options.threads } })
     }
 

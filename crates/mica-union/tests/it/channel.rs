@@ -29,6 +29,7 @@ fn mount_options() -> MountOptions {
         allow_other: true,
         max_read: None,
         attrs: MountAttrFlags::empty(),
+        more: Vec::new(),
     }
 }
 

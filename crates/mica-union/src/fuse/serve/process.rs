@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use mica_sys::fuse::Device;
+use mica_sys::fuse::{Device, unmount_by_helper};
 use mica_sys::mount::{UnmountFlags, mounts, unmount};
 use mica_sys::process::{
     Caught, Control, FIRST_FD, Fork, Interest, Limit, Namespaces, Signal, Spawn, change_directory, fork, new_session,
@@ -45,7 +45,7 @@ const REFUSED: u8 = b'-';
 
 /// A server that has said that its mount answers.
 #[derive(Debug)]
-pub(crate) struct Served {
+pub struct Served {
     control: Control,
 }
 
@@ -54,7 +54,7 @@ impl Served {
     ///
     /// # Errors
     /// [`UnionError::Server`]; [`UnionError::Serve`] where the process cannot be started.
-    pub(crate) fn start(program: &Program, device: BorrowedFd<'_>, options: &Options) -> Result<Self, UnionError> {
+    pub fn start(program: &Program, device: BorrowedFd<'_>, options: &Options) -> Result<Self, UnionError> {
         let refused = |source| UnionError::Serve { driver: NAME, source };
         let lines = sealed_copy("mica-options", &mut options.to_lines().as_slice())
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
@@ -77,8 +77,8 @@ impl Served {
         }
     }
 
-    /// Tells the server which mount is its own.
-    pub(crate) fn tell(&self, (major, minor): (u32, u32)) {
+    /// Tells the server which mount is its own: major and minor of its device number.
+    pub fn tell(&self, (major, minor): (u32, u32)) {
         match self.control.send(format!("{major}:{minor}").as_bytes(), None) {
             // ignored: a server that does not know its mount ends without taking it down.
             Ok(()) | Err(_) => {}
@@ -189,8 +189,8 @@ fn open_null() -> Result<OwnedFd, SysError> {
     Dir::open(Path::new("/dev"))?.open_file_for(b"null", mica_sys::Access::ReadWrite).map(mica_sys::File::into_fd)
 }
 
-/// Waits until the mount is gone, or ends it when a signal says so.
-fn attend(session: Session, caught: &Caught, own: Option<(u32, u32)>) {
+/// Waits until the mount is gone, or ends it when a signal says so. `own` is the device number of the mount, which is taken down then.
+pub fn attend(session: Session, caught: &Caught, own: Option<(u32, u32)>) {
     let session = Arc::new(session);
     let Ok((ended, ends)) = Control::pair() else { return session.wait() };
     let waiting = Arc::clone(&session);
@@ -225,7 +225,12 @@ fn attend(session: Session, caught: &Caught, own: Option<(u32, u32)>) {
 fn take_down(own: (u32, u32)) {
     for mount in mounts().unwrap_or_default().iter().rev().filter(|mount| mount.device == own) {
         match unmount(&mount.target, UnmountFlags::DETACH) {
-            // ignored: there is nobody to tell, and the mount answers no more.
+            // Who had the helper mount has it unmount.
+            Err(error) if error.is_denied() => match unmount_by_helper(&mount.target) {
+                // ignored: there is nobody to tell, and the mount answers no more.
+                Ok(()) | Err(_) => {}
+            },
+            // ignored: as above.
             Ok(()) | Err(_) => {}
         }
     }
