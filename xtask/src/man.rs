@@ -1,6 +1,6 @@
 //! Man pages and shell completions: made by the command line from its own definition, committed under `docs/`.
 //!
-//! `mica __generate DIR` writes `DIR/man` and `DIR/completions`; each of the two folders under `docs/` is wholly made.
+//! Each program writes `DIR/man` and `DIR/completions` when it is asked to; each of the two folders under `docs/` is wholly made.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{Findings, workspace};
 
-/// The folders that the command line makes.
+/// The programs: package, name, and the word that asks for their pages.
+const PROGRAMS: [(&str, &str, &str); 2] =
+    [("mica-cli", "mica", "__generate"), ("mica-fuse", "mica-fuse", "--__generate")];
+
+/// The folders that they make.
 const FOLDERS: [&str; 2] = ["man", "completions"];
 
 /// Makes the folders under `docs/` anew.
@@ -55,23 +59,25 @@ fn compare(made: &Files, committed: &Files) -> Findings {
     found
 }
 
-/// Has the command line write its pages into a folder that is dropped again.
+/// Has the programs write their pages into a folder that is dropped again.
 fn made(root: &Path) -> Result<Files> {
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let status = workspace::cargo(root)
-        .args(["run", "--quiet", "--package", "mica-cli", "--bin", "mica", "--", "__generate"])
-        .arg(dir.path())
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run mica")?;
-    if !status.success() {
-        bail!("mica __generate ended with {status}");
+    for (package, program, word) in PROGRAMS {
+        let before = read_folders(dir.path())?.len();
+        let status = workspace::cargo(root)
+            .args(["run", "--quiet", "--package", package, "--bin", program, "--", word])
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot run {program}"))?;
+        if !status.success() {
+            bail!("{program} {word} ended with {status}");
+        }
+        if read_folders(dir.path())?.len() == before {
+            bail!("{program} {word} wrote no page");
+        }
     }
-    let files = read_folders(dir.path())?;
-    if files.is_empty() {
-        bail!("mica __generate wrote no page");
-    }
-    Ok(files)
+    read_folders(dir.path())
 }
 
 fn read_folders(dir: &Path) -> Result<Files> {

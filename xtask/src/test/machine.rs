@@ -34,6 +34,7 @@ const NEEDS: &[Need] = &[
     need("e2fsprogs", "mkfs.ext4", "a small file system that fills up"),
     need("fio", "fio", "writes and reads back by every engine, on our union"),
     need("fuse-overlayfs", "fuse-overlayfs", "a driver to compare with"),
+    need("fuse3", "fusermount3", "FUSE mounts of ordinary users, and mount's helper for them"),
     need("g++", "c++", "libFuzzer, which drives the fuzz targets"),
     need("git", "git", "a repository on our union"),
     need("golang-go", "go", "layer tars written by Go's archive/tar"),
