@@ -9,6 +9,7 @@
 
 mod helper;
 mod interrupt;
+mod ring;
 
 use std::fmt::Write as _;
 use std::io::IoSlice;
@@ -21,6 +22,7 @@ use rustix::mount::MountAttrFlags;
 
 pub use helper::{HelperError, mount_by_helper, unmount_by_helper};
 pub use interrupt::{Interruptible, interrupt};
+pub use ring::{Exchange, Seat, ring_queues, stay_on};
 
 use crate::error::{Result, SysError};
 use crate::mount::{FsContext, Mount, MountError};
