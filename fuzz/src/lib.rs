@@ -10,6 +10,7 @@
 //! | [`reference`] | texts that name things | what is parsed prints as something that is parsed to the same |
 //! | [`image`] | a config, manifest, index or `manifest.json` | an error or images; a config is parsed again from what it prints |
 //! | [`archive`] | a whole image archive | an error or images, whose layers can be read |
+//! | [`fuse`] | a message of the kernel to a FUSE server | an error, or a request whose names and data are parts of the message |
 //! | [`compression`] | a compressed blob | an error or bytes; what we compress comes back |
 //!
 //! And of all: no panic, no overflow, no endless loop, no memory beyond what the limits say. `docs/fuzzing.md` has how they
@@ -24,8 +25,10 @@ mod store_files;
 #[path = "../../crates/mica-layer/tests/it/build.rs"]
 mod tars;
 mod texts;
+mod wire;
 
 pub use image_documents::{archive, image};
 pub use layer_forms::{compression, index, recon, tar, unpack};
 pub use store_files::store;
 pub use texts::reference;
+pub use wire::fuse;

@@ -214,5 +214,31 @@ pub fn write(place: &Path) -> io::Result<()> {
     let zstd = compressed(b"zstd of some text, some text", Compression::Zstd)?;
     put("compression", "members", [&gzip[..], &gzip, &[0; 8]].concat())?;
     put("compression", "frames", [&zstd[..], &[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1, 2], &zstd].concat())?;
-    put("compression", "plain", b"plain".to_vec())
+    put("compression", "plain", b"plain".to_vec())?;
+    for (name, opcode, body) in messages() {
+        put("fuse", name, [&[1], &message(opcode, body)[..]].concat())?;
+    }
+    put("fuse", "ring", [&[0x83], &message(8, [0; 32].to_vec())[..], b"null\0"].concat())
+}
+
+/// Operations by the shapes that their bodies have.
+fn messages() -> [(&'static str, u32, Vec<u8>); 7] {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    [
+        ("name", 1, b"name\0".to_vec()),
+        ("two-names", 45, [words(&[2, 0, 1, 0]), b"old\0new\0".to_vec()].concat()),
+        ("attributes", 4, words(&[0xfff; 22])),
+        ("write", 16, [words(&[1, 0, 0, 0, 5, 2, 0, 0, 0, 0]), b"bytes".to_vec()].concat()),
+        ("xattr", 21, [words(&[5, 1, 1, 0]), b"user.a\0value".to_vec()].concat()),
+        ("forgets", 42, words(&[2, 0, 3, 0, 1, 0, 4, 0, 1, 0])),
+        ("init", 26, words(&[&[7, 45, 131_072, u32::MAX, u32::MAX][..], &[0; 11]].concat())),
+    ]
+}
+
+/// A message to a FUSE server; its length is made right where it is read.
+fn message(opcode: u32, body: Vec<u8>) -> Vec<u8> {
+    let mut header = vec![0; 40];
+    header[4..8].copy_from_slice(&opcode.to_le_bytes());
+    header[8..16].copy_from_slice(&1_u64.to_le_bytes());
+    [header, body].concat()
 }

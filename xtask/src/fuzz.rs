@@ -17,7 +17,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";
 
-/// Seconds that each target gets where nothing else is asked for. Nine of them stay within a minute.
+/// Seconds that each target gets where nothing else is asked for. Ten of them stay within a minute.
 const SECONDS: u32 = 4;
 
 /// Targets that make owners, devices and marks of overlayfs as root does.
@@ -208,7 +208,7 @@ mod tests {
             targets += 1;
         }
         assert!(AS_ROOT.iter().all(|name| root.join("fuzz_targets").join(name).with_extension("rs").is_file()));
-        // Nine of four seconds are within a minute.
+        // Ten of four seconds are within a minute.
         assert!(u64::from(SECONDS) * targets <= 60);
     }
 }
