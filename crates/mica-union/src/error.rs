@@ -298,6 +298,9 @@ impl UnionError {
             Self::Serve { source, .. } if source.call() == "openat" && source.is_denied() => {
                 Some("this user may not open /dev/fuse; its mode is usually 0666")
             }
+            Self::Serve { source, .. } if source.call() == "io_uring_setup" => Some(
+                "leave the transport to be chosen, or as root write Y to /sys/module/fuse/parameters/enable_uring (Linux 6.14)",
+            ),
             Self::Changing { .. } => Some("try again when the container writes less, or has ended"),
             Self::Manifest { .. } => {
                 Some("the upper directory is whole; what was not yet in it is in `tree` beside this file")

@@ -4,10 +4,13 @@
 //! ends when the mount does, or when it is [stopped](Channel::stop). Neither the order of requests nor the thread that gets one is
 //! fixed; a thread has one buffer, in which a request stands and behind it its answer, and allocates nothing.
 //!
-//! Threads are as many as there are processors, and more for a while when all of them wait for a disk.
+//! * By the device, threads are as many as there are processors, and more for a while when all of them wait for a disk.
+//! * By rings, where the kernel has them enabled (`/sys/module/fuse/parameters/enable_uring`, Linux 6.14), each processor's queue has some
+//!   threads of its own. What rings do not carry comes by the device still, and everything does when the kernel refuses them.
 
 mod device;
 mod notifier;
+mod ring;
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,7 +21,7 @@ use std::time::Duration;
 use mica_sys::fuse::Device;
 use mica_sys::{Errno, SysError};
 
-use super::wire::{Caller, Dialect, Init, Out, Request, Wanted};
+use super::wire::{Caller, Dialect, Init, InitFlags, Out, Request, Wanted};
 pub use notifier::Notifier;
 
 /// Who answers requests.
@@ -52,10 +55,24 @@ pub trait Served: Send + Sync {
     fn ended(&self) {}
 }
 
+/// How requests come from the kernel and answers go to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// By rings where the kernel has them enabled, else by the device.
+    #[default]
+    Auto,
+    /// By `/dev/fuse` alone.
+    Device,
+    /// By rings; an error where the kernel has none.
+    Ring,
+}
+
 /// How a channel works.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ChannelOptions {
-    /// How many threads there always are; `None` for one a processor, two at least.
+    /// By what.
+    pub transport: Transport,
+    /// How many threads there always are by the device; `None` for one a processor, two at least.
     pub threads: Option<NonZeroUsize>,
 }
 
@@ -80,6 +97,12 @@ pub enum ChannelError {
         /// Minor version.
         minor: u32,
     },
+    /// Rings were asked for, and the kernel does not offer them.
+    #[error("the kernel has no rings for FUSE, or they are not enabled")]
+    NoRings,
+    /// Rings were asked for, and cannot be made.
+    #[error("cannot make rings for FUSE")]
+    Rings,
     /// No descriptor for a thread.
     #[error("cannot open the device once more")]
     Another(#[source] SysError),
@@ -90,6 +113,10 @@ pub enum ChannelError {
 
 /// More threads than this are not started, however many wait.
 const MOST_THREADS: usize = 32;
+
+/// What threads are called, for those who look at a process.
+const DEVICE_THREAD: &str = "mica-fuse";
+const RING_THREAD: &str = "mica-fuse-ring";
 
 /// A mount that is being served.
 #[derive(Debug)]
@@ -112,6 +139,8 @@ struct Shared {
     /// Threads that wait for a request.
     idle: AtomicUsize,
     live: AtomicUsize,
+    /// Threads that take requests by rings.
+    seated: AtomicUsize,
     ended: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Goes with `threads`: the last thread ends.
@@ -132,27 +161,49 @@ impl Channel {
     /// [`ChannelError`]. The device is closed then, and the mount answers `ENOTCONN`.
     pub fn start(device: Device, served: Arc<dyn Served>, options: ChannelOptions) -> Result<Self, ChannelError> {
         let device = Arc::new(device);
-        let init = device::begin(&device, &*served)?;
+        let hello = device::hello(&device)?;
+        let (wanted, page) = (served.wants(), mica_sys::fuse::page_size());
+        let version = || ChannelError::Version { major: hello.offer.major, minor: hello.offer.minor };
+        let agree = |rings| Init::agree(&hello.offer, &wanted, page, rings).ok_or_else(version);
+        let with_rings = agree(options.transport != Transport::Device)?;
+        let longest = u64::from(with_rings.max_write).max(u64::from(with_rings.max_pages) * u64::from(page));
         let lasting = options.threads.map_or_else(processors, NonZeroUsize::get);
-        let longest = u64::from(init.max_write).max(u64::from(init.max_pages) * u64::from(mica_sys::fuse::page_size()));
         let shared = Arc::new(Shared {
             device,
             served,
-            dialect: init.dialect(),
+            dialect: with_rings.dialect(),
             buffer: usize::try_from(longest).unwrap_or(usize::MAX).saturating_add(device::ROOM_BESIDE),
             lasting,
             most: MOST_THREADS.max(lasting),
             stopping: AtomicBool::new(false),
             idle: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
+            seated: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             threads: Mutex::new(Vec::new()),
             all_gone: Condvar::new(),
         });
-        let channel = Self { shared, init };
+        // Dropped by an error, the channel stops the threads that were started.
+        let mut channel = Self { shared, init: with_rings };
+        let shared = &channel.shared;
+        let seats = match (with_rings.flags.contains(InitFlags::OVER_IO_URING), options.transport) {
+            (true, _) => ring::Seats::make(shared)?,
+            (false, Transport::Ring) => return Err(ChannelError::NoRings),
+            (false, _) => None,
+        };
+        if seats.is_none() {
+            if options.transport == Transport::Ring {
+                return Err(ChannelError::Rings);
+            }
+            channel.init = agree(false)?;
+        }
+        shared.served.started(&channel.init, &Notifier::new(&shared.device));
+        device::welcome(&shared.device, &hello, &channel.init)?;
         for _ in 0..lasting {
-            // Dropped by an error, the channel stops those that were started.
-            device::spawn(&channel.shared, true)?;
+            device::spawn(shared, true)?;
+        }
+        if let Some(seats) = seats {
+            seats.begin();
         }
         Ok(channel)
     }
@@ -173,6 +224,12 @@ impl Channel {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.shared.live.load(Ordering::Relaxed)
+    }
+
+    /// How many threads take requests by rings now.
+    #[must_use]
+    pub fn seats(&self) -> usize {
+        self.shared.seated.load(Ordering::Relaxed)
     }
 
     /// Waits until the mount is gone, or until another thread stops the channel.

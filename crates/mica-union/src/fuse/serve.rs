@@ -15,7 +15,8 @@ use super::tree::Tree;
 use super::wire::Init;
 use crate::UnionError;
 
-pub use options::{Options, OptionsError, Passthrough, Transport};
+pub use super::channel::Transport;
+pub use options::{Options, OptionsError, Passthrough};
 pub use process::{Program, Served, ServerError, attend, serve_inherited};
 
 /// A mount whose directories are open and found fit, and which nobody has asked yet.
@@ -52,7 +53,10 @@ impl Session {
     /// [`UnionError`].
     pub fn prepare(options: &Options) -> Result<Prepared, UnionError> {
         let tree = Tree::open_as(&options.dirs, options.read_only, options.named_whiteouts)?;
-        Ok(Prepared { server: Server::new(options, tree), channel: ChannelOptions { threads: options.threads } })
+        Ok(Prepared {
+            server: Server::new(options, tree),
+            channel: ChannelOptions { transport: options.transport, threads: options.threads },
+        })
     }
 
     /// [`Session::prepare`] and [`Prepared::start`].
@@ -98,6 +102,9 @@ fn refused(error: ChannelError) -> UnionError {
         }
         ChannelError::NotInit | ChannelError::Version { .. } => {
             SysError::new("FUSE_INIT", error.to_string(), Errno::PROTO)
+        }
+        ChannelError::NoRings | ChannelError::Rings => {
+            SysError::new("io_uring_setup", error.to_string(), Errno::OPNOTSUPP)
         }
     };
     UnionError::Serve { driver: NAME, source }

@@ -12,12 +12,16 @@ use std::time::{Duration, Instant};
 use mica_sys::Errno;
 use mica_sys::fuse::{Device, MountOptions};
 use mica_sys::mount::MountAttrFlags;
-use mica_testkit::{Scratch, in_mount_namespace, needs};
-use mica_union::fuse::channel::{Channel, ChannelOptions};
+use mica_testkit::{FuseRings, Scratch, in_mount_namespace, needs};
+use mica_union::fuse::channel::{Channel, ChannelError, ChannelOptions, Transport};
 use mica_union::fuse::wire::InitFlags;
 use rustix::fs::{CWD, RenameFlags, StatxFlags, XattrFlags};
 
 use crate::memory::{Memory, PANIC};
+
+/// Also where another test has rings turned on meanwhile.
+const DEVICE: ChannelOptions = ChannelOptions { transport: Transport::Device, threads: None };
+const RING: ChannelOptions = ChannelOptions { transport: Transport::Ring, threads: None };
 
 fn mount_options() -> MountOptions {
     MountOptions {
@@ -208,12 +212,77 @@ fn many(place: &Path) {
 fn the_device_carries_every_kind_of_request() {
     needs!(root, fuse);
     in_mount_namespace(|| {
-        let mounted = Mounted::new(Memory::new(), ChannelOptions::default());
+        let mounted = Mounted::new(Memory::new(), DEVICE);
         suite(&mounted.place);
         let agreed = mounted.channel.init();
         assert!(agreed.flags.contains(InitFlags::BIG_WRITES | InitFlags::MAX_PAGES | InitFlags::EXPORT_SUPPORT));
         let asked = mounted.memory.asked.load(Ordering::Relaxed);
         assert!(asked > 10_000, "{asked}: the kernel has asked nobody else");
+        assert_eq!(mounted.memory.by_ring.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn rings_carry_every_kind_of_request() {
+    needs!(root, fuse, rings);
+    let rings = FuseRings::on();
+    in_mount_namespace(|| {
+        let mounted = Mounted::new(Memory::new(), RING);
+        drop(rings);
+        suite(&mounted.place);
+        assert!(mounted.channel.init().flags.contains(InitFlags::OVER_IO_URING));
+        assert!(mounted.channel.seats() > 1);
+        let [asked, by_ring] =
+            [&mounted.memory.asked, &mounted.memory.by_ring].map(|count| count.load(Ordering::Relaxed));
+        assert!(by_ring > 10_000 && asked - by_ring < 100, "{by_ring} of {asked}");
+        let panic = mounted.place.join(std::str::from_utf8(PANIC).unwrap());
+        assert_eq!(errno(&fs::metadata(&panic).unwrap_err()), Errno::IO);
+        fs::write(mounted.place.join("after"), b"").unwrap();
+    });
+}
+
+#[test]
+fn rings_end_with_the_mount_and_when_they_are_stopped() {
+    needs!(root, fuse, rings);
+    let rings = FuseRings::on();
+    in_mount_namespace(|| {
+        let mounted = Mounted::new(Memory::new(), RING);
+        fs::write(mounted.place.join("file"), b"content").unwrap();
+        mica_sys::mount::unmount(&mounted.place, mica_sys::mount::UnmountFlags::empty()).unwrap();
+        mounted.channel.wait();
+        assert_eq!((mounted.channel.seats(), mounted.memory.ended.load(Ordering::SeqCst)), (0, 1));
+        let Mounted { memory, channel, place, _scratch } = Mounted::new(Memory::new(), RING);
+        fs::write(place.join("file"), b"").unwrap();
+        let waits = std::thread::spawn(move || fs::metadata(place.join("other")));
+        channel.stop();
+        assert_eq!((channel.seats(), memory.ended.load(Ordering::SeqCst)), (0, 1));
+        drop(channel);
+        // Whether it was asked before or after.
+        let refused = errno(&waits.join().unwrap().unwrap_err());
+        assert!([Errno::NOENT, Errno::CONNABORTED, Errno::NOTCONN].contains(&refused), "{refused:?}");
+    });
+    drop(rings);
+}
+
+#[test]
+fn where_rings_are_off_they_are_an_error_or_left_alone() {
+    needs!(root, fuse);
+    let switch = File::open("/sys/module/fuse/parameters/enable_uring");
+    // Held, so that no other test turns them on meanwhile.
+    let held = switch.inspect(|switch| switch.lock().unwrap());
+    if held.as_ref().is_ok_and(|switch| std::io::read_to_string(switch).unwrap() == "Y\n") {
+        return eprintln!("a machine with rings on");
+    }
+    in_mount_namespace(|| {
+        let device = Device::open().unwrap();
+        let _mount = device.mount(&mount_options()).unwrap();
+        match Channel::start(device, Arc::new(Memory::new()), RING) {
+            Err(ChannelError::NoRings) => {}
+            other => panic!("{other:?}"),
+        }
+        let auto = Mounted::new(Memory::new(), ChannelOptions::default());
+        assert_eq!(auto.channel.seats(), 0);
+        fs::write(auto.place.join("file"), b"").unwrap();
     });
 }
 
@@ -221,7 +290,7 @@ fn the_device_carries_every_kind_of_request() {
 fn every_look_up_is_forgotten_and_the_end_is_told_once() {
     needs!(root, fuse);
     in_mount_namespace(|| {
-        let mounted = Mounted::new(Memory::new(), ChannelOptions::default());
+        let mounted = Mounted::new(Memory::new(), DEVICE);
         many(&mounted.place);
         fs::create_dir_all(mounted.place.join("a/b/c")).unwrap();
         assert!(mounted.memory.lookups() > 0);
@@ -245,7 +314,7 @@ fn every_look_up_is_forgotten_and_the_end_is_told_once() {
 fn a_stopped_channel_leaves_nobody_waiting() {
     needs!(root, fuse);
     in_mount_namespace(|| {
-        let Mounted { memory, channel, place, _scratch } = Mounted::new(Memory::new(), ChannelOptions::default());
+        let Mounted { memory, channel, place, _scratch } = Mounted::new(Memory::new(), DEVICE);
         fs::write(place.join("file"), b"").unwrap();
         channel.stop();
         assert_eq!(memory.ended.load(Ordering::SeqCst), 1);
@@ -264,7 +333,7 @@ fn threads_come_for_those_who_wait_and_go_again() {
     in_mount_namespace(|| {
         let mut slow = Memory::new();
         slow.slow = Duration::from_millis(300);
-        let one = ChannelOptions { threads: std::num::NonZeroUsize::new(1) };
+        let one = ChannelOptions { threads: std::num::NonZeroUsize::new(1), ..DEVICE };
         let mounted = Mounted::new(slow, one);
         let since = Instant::now();
         std::thread::scope(|scope| {
@@ -289,7 +358,7 @@ fn threads_come_for_those_who_wait_and_go_again() {
 fn what_the_kernel_is_told_it_heeds() {
     needs!(root, fuse);
     in_mount_namespace(|| {
-        let mounted = Mounted::new(Memory::new(), ChannelOptions::default());
+        let mounted = Mounted::new(Memory::new(), DEVICE);
         let path = mounted.place.join("file");
         fs::write(&path, b"before").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"before");
@@ -317,7 +386,7 @@ fn what_the_kernel_is_told_it_heeds() {
 fn a_panic_in_a_build_for_tests_is_an_error_of_one_request() {
     needs!(root, fuse);
     in_mount_namespace(|| {
-        let mounted = Mounted::new(Memory::new(), ChannelOptions::default());
+        let mounted = Mounted::new(Memory::new(), DEVICE);
         let panic = mounted.place.join(std::str::from_utf8(PANIC).unwrap());
         assert_eq!(errno(&fs::metadata(&panic).unwrap_err()), Errno::IO);
         assert_eq!(errno(&fs::metadata(&panic).unwrap_err()), Errno::IO);
@@ -328,6 +397,6 @@ fn a_panic_in_a_build_for_tests_is_an_error_of_one_request() {
 #[test]
 fn a_device_that_is_mounted_nowhere_is_not_served() {
     needs!(fuse);
-    let refused = Channel::start(Device::open().unwrap(), Arc::new(Memory::new()), ChannelOptions::default());
+    let refused = Channel::start(Device::open().unwrap(), Arc::new(Memory::new()), DEVICE);
     assert_eq!(refused.unwrap_err().to_string(), "cannot read the first request");
 }

@@ -33,6 +33,8 @@ pub(crate) struct Memory {
     pub(crate) agreed: Mutex<Option<(Init, Notifier)>>,
     pub(crate) ended: AtomicUsize,
     pub(crate) asked: AtomicUsize,
+    /// Of those, how many by a ring.
+    pub(crate) by_ring: AtomicUsize,
     /// How long each look-up takes.
     pub(crate) slow: Duration,
 }
@@ -242,6 +244,8 @@ impl Served for Memory {
 
     fn answer(&self, caller: &Caller, request: Request<'_>, out: &mut Out<'_>) -> Result<(), Errno> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        let by_ring = std::thread::current().name() == Some("mica-fuse-ring");
+        self.by_ring.fetch_add(usize::from(by_ring), Ordering::Relaxed);
         let opened = Opened { handle: 9, flags: OpenedFlags::KEEP_CACHE, backing: 0 };
         match request {
             Request::Lookup { name: PANIC, .. } => panic!("as asked"),

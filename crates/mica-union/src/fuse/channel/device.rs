@@ -8,35 +8,43 @@ use std::sync::atomic::Ordering;
 use mica_sys::fuse::{Device, Interruptible};
 use mica_sys::{Errno, SysError};
 
-use super::{ChannelError, Notifier, Served, Shared, lock};
-use crate::fuse::wire::{Dialect, Init, Message, Out, Reply, Request};
+use super::{ChannelError, Shared, lock};
+use crate::fuse::wire::{Dialect, Init, InitOffer, Message, Out, Reply, Request};
 
 /// What a buffer has beside the longest data: the headers and structures of a request and of its answer, with room to spare. The
 /// kernel reads into no buffer that is shorter than 8,192 bytes.
 pub(super) const ROOM_BESIDE: usize = 8192;
 
-/// Reads and answers `INIT`.
-pub(super) fn begin(device: &Arc<Device>, served: &dyn Served) -> Result<Init, ChannelError> {
-    let failed = |call| move |errno| SysError::new(call, "/dev/fuse", errno);
+/// The kernel's first request.
+#[derive(Debug)]
+pub(super) struct Hello {
+    pub(super) offer: InitOffer,
+    unique: u64,
+    opcode: u32,
+}
+
+/// Reads `INIT`.
+pub(super) fn hello(device: &Device) -> Result<Hello, ChannelError> {
     let mut buffer = vec![0; 1 << 16];
     let length = loop {
         match device.read(&mut buffer) {
             Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
-            read => break read.map_err(failed("read")).map_err(ChannelError::Read)?,
+            read => break read.map_err(|errno| ChannelError::Read(SysError::new("read", "/dev/fuse", errno)))?,
         }
     };
-    let (request, answer) = buffer.split_at_mut_checked(length).ok_or(ChannelError::NotInit)?;
-    let message = Message::of_device(request).map_err(|_| ChannelError::NotInit)?;
+    let message = Message::of_device(buffer.get(..length).unwrap_or_default()).map_err(|_| ChannelError::NotInit)?;
     let Ok(Request::Init(offer)) = message.request(Dialect::default()) else { return Err(ChannelError::NotInit) };
-    let agreed = Init::agree(&offer, &served.wants(), mica_sys::fuse::page_size(), false);
-    let init = agreed.ok_or(ChannelError::Version { major: offer.major, minor: offer.minor })?;
-    served.started(&init, &Notifier::new(device));
-    let mut out = Out::new(answer, message.opcode());
-    let put = out.init(&init).map(|()| out.len());
-    let reply = Reply::new(message.unique(), put);
+    Ok(Hello { offer, unique: message.unique(), opcode: message.opcode() })
+}
+
+/// Answers `INIT`.
+pub(super) fn welcome(device: &Device, hello: &Hello, init: &Init) -> Result<(), ChannelError> {
+    let mut room = [0; 64];
+    let mut out = Out::new(&mut room, hello.opcode);
+    let put = out.init(init).map(|()| out.len());
+    let reply = Reply::new(hello.unique, put);
     let sent = device.write(&[IoSlice::new(&reply.header()), IoSlice::new(out.body())]);
-    sent.map_err(failed("writev")).map_err(ChannelError::Write)?;
-    Ok(init)
+    sent.map_err(|errno| ChannelError::Write(SysError::new("writev", "/dev/fuse", errno)))
 }
 
 /// Starts a thread. One that is not `lasting` ends when there are enough without it.
@@ -47,7 +55,7 @@ pub(super) fn spawn(shared: &Arc<Shared>, lasting: bool) -> Result<(), ChannelEr
     shared.live.fetch_add(1, Ordering::AcqRel);
     shared.idle.fetch_add(1, Ordering::Relaxed);
     let mut threads = lock(&shared.threads);
-    let spawned = std::thread::Builder::new().name("mica-fuse".to_owned()).spawn(move || {
+    let spawned = std::thread::Builder::new().name(super::DEVICE_THREAD.to_owned()).spawn(move || {
         let _alive = Alive(&its);
         serve(&its, &device, lasting);
     });
@@ -66,7 +74,7 @@ pub(super) fn spawn(shared: &Arc<Shared>, lasting: bool) -> Result<(), ChannelEr
 }
 
 /// Counts a thread until it ends, however it does.
-struct Alive<'a>(&'a Shared);
+pub(super) struct Alive<'a>(pub(super) &'a Shared);
 
 impl Drop for Alive<'_> {
     fn drop(&mut self) {

@@ -13,23 +13,12 @@ use std::time::Duration;
 use mica_core::plan::Features;
 use mica_layer::Marks;
 
+use super::super::channel::Transport;
 use super::super::{IdRow, Ids};
 use crate::{UnionDirs, UpperDirs};
 
 /// What the first line says.
 const FIRST: &[u8] = b"mica fuse 1";
-
-/// How requests come from the kernel and answers go to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Transport {
-    /// By rings where the kernel has them enabled, else by the device.
-    #[default]
-    Auto,
-    /// By `/dev/fuse` alone.
-    Device,
-    /// By rings; an error where the kernel has none.
-    Ring,
-}
 
 /// Whether the kernel reads and writes files of the upper by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
