@@ -3,20 +3,24 @@
 //! An operation asks the [tree](super::tree) what is known of the places that it names, [`mica_core::plan`] what must be written, lets the
 //! [carrier](super::carry) write it, and tells the tree what stands now.
 
+mod change;
+mod content;
+mod ioctl;
 mod look;
 mod open;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mica_sys::Errno;
+use mica_sys::mount::file_system;
+use mica_sys::process::{effective_caps, in_initial_user_namespace};
 
 use super::channel::{Notifier, Served};
 use super::content::Content;
-use super::tree::{Node, Tree};
+use super::tree::{Flag, Node, Tree};
 use super::wire::{Caller, Init, Out, Request, Wanted};
-use super::{Ids, Options};
-use std::sync::Arc;
+use super::{Ids, Options, Passthrough};
 
 /// The server of one mount.
 #[derive(Debug)]
@@ -25,6 +29,9 @@ pub(super) struct Server {
     content: Content,
     ids: Ids,
     acls: bool,
+    volatile: bool,
+    writeback: bool,
+    passthrough: Option<u32>,
     timeout: Duration,
     kernel: OnceLock<Kernel>,
 }
@@ -39,14 +46,28 @@ struct Kernel {
 impl Server {
     /// A server of what these options name.
     pub(super) fn new(options: &Options, tree: Tree) -> Self {
+        let volatile = options.dirs.upper.as_ref().is_some_and(|upper| upper.volatile);
         Self {
+            passthrough: stacking(options, &tree),
             tree,
             content: Content::new(),
             ids: options.ids.clone(),
             acls: options.acls,
+            volatile,
+            writeback: options.writeback,
             timeout: options.timeout,
             kernel: OnceLock::new(),
         }
+    }
+
+    /// Whether the kernel collects writes.
+    const fn writeback(&self) -> bool {
+        self.writeback
+    }
+
+    /// How long what is told of a node may be believed.
+    fn valid(&self, node: &Node) -> Duration {
+        if node.has(Flag::Behind) { Duration::ZERO } else { self.timeout }
     }
 
     /// The node of that number. The kernel looks a name up again when its node is stale.
@@ -57,7 +78,7 @@ impl Server {
 
 impl Served for Server {
     fn wants(&self) -> Wanted {
-        Wanted { posix_acl: self.acls, ..Wanted::default() }
+        Wanted { posix_acl: self.acls, writeback: self.writeback, passthrough: self.passthrough, ..Wanted::default() }
     }
 
     fn started(&self, init: &Init, notifier: &Notifier) {
@@ -65,7 +86,7 @@ impl Served for Server {
         drop(self.kernel.set(Kernel { init: *init, notifier: notifier.clone() }));
     }
 
-    fn answer(&self, _caller: &Caller, request: Request<'_>, out: &mut Out<'_>) -> Result<(), Errno> {
+    fn answer(&self, caller: &Caller, request: Request<'_>, out: &mut Out<'_>) -> Result<(), Errno> {
         match request {
             Request::Lookup { parent, name } => self.lookup(parent, name, out),
             Request::Getattr { node, .. } => self.getattr(node, out),
@@ -75,9 +96,21 @@ impl Served for Server {
                 self.readdir(node, offset, size, out)
             }
             Request::Statfs { .. } => self.statfs(out),
-            Request::Open { node, flags, .. } => self.open(node, flags, out),
+            Request::Open { node, flags, kill_suidgid } => self.open(node, flags, kill_suidgid, out),
             Request::Read { node, offset, size, .. } => self.read(node, offset, size, out),
+            Request::Write { node, offset, data, write_flags, .. } => self.write(node, offset, data, write_flags, out),
             Request::Release { node, .. } => self.release(node, out),
+            Request::Fsync { node, data_only, .. } => self.fsync(node, data_only, out),
+            Request::Fsyncdir { node, .. } => self.fsyncdir(node, out),
+            Request::Fallocate { node, offset, length, mode, .. } => {
+                self.fallocate(caller, node, (offset, length), mode, out)
+            }
+            Request::Lseek { node, offset, whence, .. } => self.lseek(node, offset, whence, out),
+            Request::CopyFileRange { node, offset, out_node, out_offset, length, .. } => {
+                self.copy_file_range(caller, (node, offset), (out_node, out_offset), length, out)
+            }
+            Request::Ioctl { node, command, input, out_size, .. } => self.ioctl(node, command, input, out_size, out),
+            // Said once, and not asked again: FLUSH has nothing to do, locks and polling are the kernel's own affair.
             _ => Err(Errno::NOSYS),
         }
     }
@@ -85,4 +118,15 @@ impl Served for Server {
     fn forget(&self, node: u64, lookups: u64) {
         self.tree.forget(node, lookups);
     }
+}
+
+/// On how many stacked file systems a file that is handed to the kernel may stand; `None` where none is handed over.
+fn stacking(options: &Options, tree: &Tree) -> Option<u32> {
+    /// `CAP_SYS_ADMIN`.
+    const SYS_ADMIN: u32 = 21;
+    let wanted = options.can_write() && options.passthrough == Passthrough::Auto && !options.writeback;
+    let may = || effective_caps().is_ok_and(|caps| caps.has(SYS_ADMIN)) && in_initial_user_namespace().unwrap_or(false);
+    let top = tree.top().filter(|_| wanted && may())?;
+    // The mount counts as stacked that often itself, and the kernel stacks two at most: no more than needed, so that an overlay may stand on it.
+    Some(if file_system(&**top).is_ok_and(|on| on.is_overlay()) { 2 } else { 1 })
 }

@@ -42,7 +42,7 @@ impl Server {
             node: node.id,
             generation: 0,
             entry_valid: self.timeout,
-            attr_valid: self.timeout,
+            attr_valid: self.valid(node),
             attr: self.attr(&self.tree.attributes(node)?),
         })
     }
@@ -67,15 +67,17 @@ impl Server {
     }
 
     pub(super) fn getattr(&self, node: u64, out: &mut Out<'_>) -> Result<(), Errno> {
-        let attributes = self.tree.attributes(&*self.node(node)?)?;
-        out.attr(&self.attr(&attributes), self.timeout)
+        let node = self.node(node)?;
+        let attributes = self.tree.attributes(&node)?;
+        out.attr(&self.attr(&attributes), self.valid(&node))
     }
 
     pub(super) fn statx(&self, node: u64, out: &mut Out<'_>) -> Result<(), Errno> {
-        let attributes = self.tree.attributes(&*self.node(node)?)?;
+        let node = self.node(node)?;
+        let attributes = self.tree.attributes(&node)?;
         let mask = BASIC_STATS | if attributes.born.is_some() { BTIME } else { 0 };
         let btime = attributes.born.unwrap_or_default();
-        out.statx(&Statx { mask, attr: self.attr(&attributes), btime, ..Statx::default() }, self.timeout)
+        out.statx(&Statx { mask, attr: self.attr(&attributes), btime, ..Statx::default() }, self.valid(&node))
     }
 
     pub(super) fn readlink(&self, node: u64, out: &mut Out<'_>) -> Result<(), Errno> {

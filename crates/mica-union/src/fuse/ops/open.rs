@@ -1,51 +1,154 @@
-//! Open files: opening, reading, releasing.
+//! Open files: opening, releasing, and what backs them.
 
 use std::sync::Arc;
 
-use mica_sys::{Access, Errno, FileKind};
+use mica_sys::{Access, Errno, File, FileKind};
 
 use super::Server;
-use crate::fuse::content::{Back, Handle, Opened, Way};
-use crate::fuse::tree::Node;
+use crate::fuse::content::{Back, Handle, Opened, State, Way};
+use crate::fuse::tree::{Flag, Node};
 use crate::fuse::wire::{self, OpenedFlags, Out};
 
 /// The flags of open(2) that matter here (asm-generic/fcntl.h; the same on every architecture that we run on).
 const ACCESS: u32 = 0o3;
 const WRITE_ONLY: u32 = 0o1;
 const READ_WRITE: u32 = 0o2;
+const TRUNCATE: u32 = 0o1000;
+
+/// What an open asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) handle: Handle,
+    pub(super) cuts: bool,
+}
+
+impl How {
+    pub(super) const fn of(flags: u32) -> Self {
+        let writes = matches!(flags & ACCESS, WRITE_ONLY | READ_WRITE);
+        Self { handle: Handle { writes }, cuts: flags & TRUNCATE != 0 }
+    }
+}
 
 impl Server {
-    pub(super) fn open(&self, node: u64, flags: u32, out: &mut Out<'_>) -> Result<(), Errno> {
+    pub(super) fn open(&self, node: u64, flags: u32, kill_suidgid: bool, out: &mut Out<'_>) -> Result<(), Errno> {
         let node = self.node(node)?;
         if node.kind != FileKind::File {
             return Err(Errno::IO);
         }
-        let handle = Handle { writes: matches!(flags & ACCESS, WRITE_ONLY | READ_WRITE) };
-        if handle.writes {
-            return Err(Errno::ROFS);
+        let how = How::of(flags);
+        if how.cuts {
+            self.cut_content(&node, kill_suidgid)?;
+        } else if how.handle.writes {
+            self.bring_up_content(&node)?;
         }
-        let opened = self.content.enter(&node)?;
-        let answer = self.answer_open(&node, &opened, handle).and_then(|answer| out.opened(&answer));
-        if answer.is_err() {
-            self.leave(node.id);
-        }
-        answer
+        let answer = self.answer_open(&node, None, how)?;
+        out.opened(&answer).inspect_err(|_| self.leave(node.id))
     }
 
-    fn answer_open(&self, node: &Arc<Node>, opened: &Opened, handle: Handle) -> Result<wire::Opened, Errno> {
+    /// Counts one more open of a file and says how the kernel shall treat it; `made` is the file, where the open has made it.
+    pub(super) fn answer_open(&self, node: &Arc<Node>, made: Option<File>, how: How) -> Result<wire::Opened, Errno> {
+        let opened = self.content.enter(node)?;
         let mut state = opened.state();
-        if state.back.is_none() {
-            let found = self.tree.open_content(node, Access::Read)?;
-            let is_upper = found.is_upper;
-            state.back = Some(Back { file: Arc::new(found.file), writable: false, is_upper });
+        if let Some(file) = made {
+            state.back = Some(Back { file: Arc::new(file), writable: true, is_upper: true });
         }
-        state.way.get_or_insert(Way::Cached);
-        let flags = OpenedFlags::KEEP_CACHE | OpenedFlags::NOFLUSH;
-        Ok(wire::Opened { handle: handle.number(), flags, backing: 0 })
+        let answer = self.provide(&opened.node, &mut state, how.handle).map(|()| self.treatment(node, &mut state, how));
+        drop(state);
+        answer.inspect_err(|_| self.leave(node.id))
     }
 
-    fn leave(&self, node: u64) {
-        drop(self.content.leave(node));
+    /// Sees to it that what is asked for can be done with the file.
+    fn provide(&self, node: &Node, state: &mut State, handle: Handle) -> Result<(), Errno> {
+        if let Some(back) = &state.back {
+            if handle.writes && !back.writable {
+                state.back = Some(match back.file.reopen(Access::ReadWrite) {
+                    Ok(file) if back.is_upper => Back { file: Arc::new(file), writable: true, is_upper: true },
+                    _ => self.open_upper(node)?,
+                });
+            } else if state.guarded {
+                // It is thrown away: that it may be opened is what is asked.
+                let access = if handle.writes { Access::ReadWrite } else { Access::Read };
+                back.file.reopen(access).map(drop).map_err(|error| error.errno())?;
+            }
+            return Ok(());
+        }
+        state.back = Some(if handle.writes {
+            self.open_upper(node)?
+        } else {
+            let found = self.tree.open_content(node, Access::Read)?;
+            Back { file: Arc::new(found.file), writable: false, is_upper: found.is_upper }
+        });
+        Ok(())
+    }
+
+    /// A file of the upper for reading and writing, as the kernel's page cache needs it to write parts of pages; for writing alone where its
+    /// mode leaves this process no more.
+    fn open_upper(&self, node: &Node) -> Result<Back, Errno> {
+        let found = match self.tree.open_content(node, Access::ReadWrite) {
+            Err(Errno::ACCESS) => self.tree.open_content(node, Access::Write)?,
+            opened => opened?,
+        };
+        if !found.is_upper || found.metacopy {
+            return Err(Errno::IO);
+        }
+        Ok(Back { file: Arc::new(found.file), writable: true, is_upper: true })
+    }
+
+    /// How the kernel shall treat a file that was opened so. The way is chosen at the first open, and stays.
+    fn treatment(&self, node: &Node, state: &mut State, how: How) -> wire::Opened {
+        let way = *state.way.get_or_insert_with(|| {
+            let backing = if how.handle.writes { self.give_to_kernel(node, state.back.as_ref()) } else { None };
+            backing.map_or(Way::Cached, Way::Passthrough)
+        });
+        let mut flags = OpenedFlags::empty();
+        let backing = match way {
+            Way::Passthrough(backing) => {
+                flags |= OpenedFlags::PASSTHROUGH;
+                backing
+            }
+            Way::Cached => {
+                if !node.unset(Flag::OldPages) {
+                    flags |= OpenedFlags::KEEP_CACHE;
+                }
+                0
+            }
+        };
+        // What is written by the page cache arrives at once; mapped pages do when they are unmapped.
+        if !self.writeback() {
+            flags |= OpenedFlags::NOFLUSH;
+        }
+        wire::Opened { handle: how.handle.number(), flags, backing }
+    }
+
+    /// Hands a file of the upper to the kernel, where it takes it.
+    fn give_to_kernel(&self, node: &Node, back: Option<&Back>) -> Option<i32> {
+        /// Setuid, and setgid where the group may execute: who writes must be looked at, to clear them.
+        const SETUID: u32 = 0o4000;
+        const SETGID_EXECUTED: u32 = 0o2010;
+        let kernel = self.kernel.get().filter(|kernel| kernel.init.has_passthrough())?;
+        let back = back.filter(|back| back.is_upper)?;
+        let mode = node.state().attributes.metadata.mode;
+        if mode & SETUID != 0 || mode & SETGID_EXECUTED == SETGID_EXECUTED {
+            return None;
+        }
+        // Refused, it goes by the page cache.
+        let backing = kernel.notifier.backing_open(&*back.file).ok()?;
+        node.set(Flag::Behind);
+        node.set(Flag::OldPages);
+        Some(backing)
+    }
+
+    /// Counts one open less; what was the last gives the file back.
+    pub(super) fn leave(&self, node: u64) {
+        let Some(last) = self.content.leave(node) else { return };
+        let Some(Way::Passthrough(backing)) = last.state().way else { return };
+        // What the kernel wrote is read at the next question.
+        self.tree.stale(&last.node);
+        last.node.unset(Flag::Behind);
+        if let Some(kernel) = self.kernel.get() {
+            // ignored: a kernel that does not know it has nothing to give back.
+            kernel.notifier.backing_close(backing).ok();
+        }
     }
 
     pub(super) fn release(&self, node: u64, out: &mut Out<'_>) -> Result<(), Errno> {
@@ -54,12 +157,25 @@ impl Server {
     }
 
     /// The open file of a request.
-    fn opened(&self, node: u64) -> Result<Arc<Opened>, Errno> {
+    pub(super) fn opened(&self, node: u64) -> Result<Arc<Opened>, Errno> {
         self.content.find(node).ok_or(Errno::BADF)
     }
 
-    pub(super) fn read(&self, node: u64, offset: u64, size: u32, out: &mut Out<'_>) -> Result<(), Errno> {
-        let back = self.opened(node)?.back()?;
-        out.fill(size, |buffer| back.file.read_at(buffer, offset).map_err(|error| error.errno()))
+    /// What backs an open file now: the upper's file, if it came up since.
+    pub(super) fn back_now(&self, opened: &Opened) -> Result<Back, Errno> {
+        let mut state = opened.state();
+        let back = state.back.clone().ok_or(Errno::BADF)?;
+        if back.is_upper || !opened.node.has_own_content() {
+            return Ok(back);
+        }
+        let found = self.tree.open_content(&opened.node, Access::Read)?;
+        let now = Back { file: Arc::new(found.file), writable: false, is_upper: found.is_upper };
+        state.back = Some(now.clone());
+        Ok(now)
+    }
+
+    /// The upper's file of an open file, to be changed.
+    pub(super) fn back_to_change(&self, opened: &Opened) -> Result<Back, Errno> {
+        opened.back().and_then(|back| if back.writable { Ok(back) } else { Err(Errno::BADF) })
     }
 }

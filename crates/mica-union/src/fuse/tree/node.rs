@@ -1,6 +1,6 @@
 //! A node: one file of the union, whatever it is made of and however many names it has.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use mica_core::RelPath;
@@ -19,8 +19,21 @@ pub(crate) struct Node {
     pub(crate) ino: u64,
     pub(crate) kind: FileKind,
     lookups: AtomicU64,
+    flags: AtomicU8,
     state: Mutex<State>,
     pub(crate) directory: Option<Box<Directory>>,
+}
+
+/// What holds of a node for a while, whoever looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Flag {
+    /// The kernel writes it past us: attributes are never true for longer than they are read.
+    Behind = 1,
+    /// It was written past the page cache of the mount, which may have something older.
+    OldPages = 2,
+    /// It was brought up, and its name in the upper may not be on disk.
+    NewName = 4,
 }
 
 /// A number of look-ups by which a node says that it has left the table.
@@ -114,6 +127,7 @@ impl Node {
             ino,
             kind: state.attributes.metadata.kind,
             lookups: AtomicU64::new(0),
+            flags: AtomicU8::new(0),
             state: Mutex::new(state),
             directory: directory.map(Box::new),
         }
@@ -147,6 +161,24 @@ impl Node {
     /// Whether it stands in the upper.
     pub(crate) fn is_up(&self) -> bool {
         self.state().upper.is_some()
+    }
+
+    pub(crate) fn has(&self, flag: Flag) -> bool {
+        self.flags.load(Ordering::Acquire) & flag as u8 != 0
+    }
+
+    pub(crate) fn set(&self, flag: Flag) {
+        self.flags.fetch_or(flag as u8, Ordering::AcqRel);
+    }
+
+    /// Takes a flag off, and says whether it was on.
+    pub(crate) fn unset(&self, flag: Flag) -> bool {
+        self.flags.fetch_and(!(flag as u8), Ordering::AcqRel) & flag as u8 != 0
+    }
+
+    /// Whether all of its content is in the upper.
+    pub(crate) fn has_own_content(&self) -> bool {
+        self.state().upper.as_ref().is_some_and(|standing| !standing.metacopy)
     }
 
     /// Counts a look-up; `false` when the node has left the table, and must be found anew.

@@ -7,7 +7,7 @@ use mica_sys::{Access, Dir, Errno, File, FileKind};
 
 use super::handles::Key;
 use super::lowers::{LowerDir, LowerFile, Shown};
-use super::node::{At, Directory, Lower, Node};
+use super::node::{At, Directory, Flag, Lower, Node};
 use super::seen::{Attributes, look};
 use super::{Tree, errno};
 
@@ -273,7 +273,7 @@ impl Tree {
             let lower = state.upper.as_ref().is_none_or(|standing| standing.joining.is_some());
             (state.stale, lower && state.names.is_none() && state.attributes.metadata.nlink > 1)
         };
-        if stale {
+        if stale || node.has(Flag::Behind) {
             self.refresh(node)?;
         }
         if several && !node.is_directory() {

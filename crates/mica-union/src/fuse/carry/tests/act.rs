@@ -50,7 +50,7 @@ impl Act {
         }
     }
 
-    pub(super) fn new(&self) -> Option<&str> {
+    pub(super) fn made(&self) -> Option<&str> {
         match self {
             Self::Make(new)
             | Self::MakeLink(new)
@@ -69,7 +69,7 @@ impl Act {
             let (parent, name) = rel(path).split().unwrap();
             (root.open_dir(parent.as_bytes()).unwrap(), name)
         };
-        if let (None, Some(new)) = (self.old(), self.new()) {
+        if let (None, Some(new)) = (self.old(), self.made()) {
             let (dir, name) = at(new);
             let name = name.as_bytes();
             return match self {
@@ -217,7 +217,7 @@ impl Context for ByPath<'_> {
     fn spot(&mut self, at: At) -> Result<RelPath, SysError> {
         Ok(rel(match at {
             At::Old => self.act.old().unwrap(),
-            At::New => self.act.new().unwrap(),
+            At::New => self.act.made().unwrap(),
         }))
     }
 

@@ -75,7 +75,7 @@ fn path(random: &mut Random, tree: &Tree) -> String {
         // One that shows, if there is one.
         let files: Vec<&RelPath> = tree.keys().filter(|path| path.parent().as_ref() == Some(directory)).collect();
         if !files.is_empty() {
-            return text(*random.of::<&RelPath>(&files));
+            return text(random.of::<&RelPath>(&files));
         }
     }
     let name = random.of(&NAMES);
@@ -241,7 +241,7 @@ fn turn(seed: u64, random: &mut Random, scratch: &Scratch, disk: &Disk, carrier:
         Err(error) => panic!("seed {seed}: {act:?} on {facts:?}: {error}"),
     }
     let mut case = Case { seed, act: &act, facts, steps, old: &old, new: read_plain(&plain) };
-    std::fs::remove_dir_all(&plain).unwrap();
+    scratch.dir().remove_tree(format!("plain{number}").as_bytes()).unwrap();
     let lowers: Vec<Snapshot> = disk.lowers.iter().map(|lower| Snapshot::of(lower)).collect();
     let stop = match random.below(3) {
         0 => u64::MAX,

@@ -1,0 +1,194 @@
+//! What is done to the content of open files: reading, writing, space, holes, copies, flushing.
+
+use std::sync::Arc;
+
+use mica_sys::{Errno, File, FileKind, Looked};
+
+use super::Server;
+use crate::fuse::tree::{Flag, Node};
+use crate::fuse::wire::{Caller, Out, WriteFlags};
+
+/// `lseek(2)`'s (linux/fs.h).
+const SEEK_DATA: u32 = 3;
+const SEEK_HOLE: u32 = 4;
+
+/// Setuid and setgid bits, and that the group may execute.
+const SETUID: u32 = 0o4000;
+const SETGID: u32 = 0o2000;
+const GROUP_EXECUTES: u32 = 0o0010;
+
+impl Server {
+    pub(super) fn read(&self, node: u64, offset: u64, size: u32, out: &mut Out<'_>) -> Result<(), Errno> {
+        let opened = self.opened(node)?;
+        let back = self.back_now(&opened)?;
+        out.fill(size, |buffer| read_whole(&back.file, buffer, offset))
+    }
+
+    pub(super) fn write(
+        &self,
+        node: u64,
+        offset: u64,
+        data: &[u8],
+        flags: WriteFlags,
+        out: &mut Out<'_>,
+    ) -> Result<(), Errno> {
+        let opened = self.opened(node)?;
+        let back = self.back_to_change(&opened)?;
+        if flags.contains(WriteFlags::KILL_SUIDGID) {
+            self.clear_suidgid(&opened.node, &back.file)?;
+        }
+        let mut done: usize = 0;
+        while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
+            let at = u64::try_from(done).ok().and_then(|done| offset.checked_add(done)).ok_or(Errno::FBIG)?;
+            match back.file.write_part_at(rest, at) {
+                Ok(0) => break,
+                Ok(written) => done += written,
+                // What was written is told, and the next write meets the error.
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error.errno()),
+            }
+        }
+        self.tree.stale(&opened.node);
+        out.written(u32::try_from(done).unwrap_or(u32::MAX))
+    }
+
+    /// What the kernel does at a write by somebody without `CAP_FSETID` (`setattr_should_drop_suidgid`, Linux 6.18).
+    pub(super) fn clear_suidgid(&self, node: &Node, file: &File) -> Result<(), Errno> {
+        let mode = node.state().attributes.metadata.mode;
+        if mode & (SETUID | SETGID) == 0 {
+            return Ok(());
+        }
+        let mut cleared = mode & !SETUID;
+        if mode & GROUP_EXECUTES != 0 {
+            cleared &= !SETGID;
+        }
+        if cleared != mode {
+            file.set_mode(cleared).map_err(|error| error.errno())?;
+            node.state().attributes.metadata.mode = cleared;
+            self.tree.stale(node);
+        }
+        Ok(())
+    }
+
+    pub(super) fn fsync(&self, node: u64, data_only: bool, out: &mut Out<'_>) -> Result<(), Errno> {
+        let opened = self.opened(node)?;
+        if self.volatile {
+            return out.done();
+        }
+        // What is not in the upper has nothing that could be lost.
+        let back = self.back_now(&opened)?;
+        if back.is_upper {
+            let synced = if data_only { back.file.sync_content() } else { back.file.sync() };
+            synced.map_err(|error| error.errno())?;
+        }
+        self.sync_names(&opened.node)?;
+        out.done()
+    }
+
+    pub(super) fn fsyncdir(&self, node: u64, out: &mut Out<'_>) -> Result<(), Errno> {
+        let node = self.node(node)?;
+        if self.volatile || !node.is_up() {
+            return out.done();
+        }
+        match self.tree.upper_dir(&node).and_then(|dir| dir.sync().map_err(|error| error.errno())) {
+            // A directory that was removed has no names to lose.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        self.sync_names(&node)?;
+        out.done()
+    }
+
+    /// Flushes the names that a copy-up made on the way to a node: until they are on disk, a loss of power shows the lower's file again.
+    fn sync_names(&self, node: &Arc<Node>) -> Result<(), Errno> {
+        let mut at = Arc::clone(node);
+        while at.unset(Flag::NewName) {
+            let synced = self.tree.above(&at).and_then(|above| {
+                self.tree.upper_dir(&above)?.sync().map_err(|error| error.errno())?;
+                Ok(above)
+            });
+            match synced {
+                Ok(above) => at = above,
+                // It has no name any more.
+                Err(Errno::NOENT | Errno::STALE) => return Ok(()),
+                Err(error) => {
+                    at.set(Flag::NewName);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn fallocate(
+        &self,
+        caller: &Caller,
+        node: u64,
+        (offset, length): (u64, u64),
+        mode: u32,
+        out: &mut Out<'_>,
+    ) -> Result<(), Errno> {
+        let opened = self.opened(node)?;
+        let back = self.back_to_change(&opened)?;
+        // The request does not say what the caller may do; root mostly may.
+        if caller.uid != 0 {
+            self.clear_suidgid(&opened.node, &back.file)?;
+        }
+        let done = back.file.allocate(mode, offset, length);
+        self.tree.stale(&opened.node);
+        done.map_err(|error| error.errno())?;
+        out.done()
+    }
+
+    pub(super) fn lseek(&self, node: u64, offset: u64, whence: u32, out: &mut Out<'_>) -> Result<(), Errno> {
+        let what = match whence {
+            SEEK_DATA => Looked::Data,
+            SEEK_HOLE => Looked::Hole,
+            _ => return Err(Errno::INVAL),
+        };
+        let opened = self.opened(node)?;
+        let back = self.back_now(&opened)?;
+        out.position(back.file.look_for(what, offset).map_err(|error| error.errno())?)
+    }
+
+    pub(super) fn copy_file_range(
+        &self,
+        caller: &Caller,
+        from: (u64, u64),
+        to: (u64, u64),
+        length: u64,
+        out: &mut Out<'_>,
+    ) -> Result<(), Errno> {
+        let source = self.back_now(&*self.opened(from.0)?)?;
+        let opened = self.opened(to.0)?;
+        let target = self.back_to_change(&opened)?;
+        if caller.uid != 0 {
+            self.clear_suidgid(&opened.node, &target.file)?;
+        }
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(MOST_COPIED);
+        let copied = target.file.copy_range(&source.file, from.1, to.1, length);
+        self.tree.stale(&opened.node);
+        out.copied(u64::try_from(copied.map_err(|error| error.errno())?).unwrap_or(u64::MAX))
+    }
+
+    /// `true` where the node is a file with content.
+    pub(super) fn is_file(node: &Node) -> bool {
+        node.kind == FileKind::File
+    }
+}
+
+/// The most that one request copies, so that none takes much longer than others: who copies asks again.
+const MOST_COPIED: usize = 1 << 30;
+
+/// Reads what was asked for, or what there is: the kernel takes less for the end of the file.
+fn read_whole(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut done: usize = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        let at = u64::try_from(done).ok().and_then(|done| offset.checked_add(done)).ok_or(Errno::INVAL)?;
+        match file.read_at(rest, at).map_err(|error| error.errno())? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    Ok(done)
+}
