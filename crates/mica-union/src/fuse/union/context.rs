@@ -8,7 +8,7 @@ use mica_sys::{Dir, Errno, File, FileKind, SysError};
 
 use super::{Spot, Union};
 use crate::fuse::carry::{Context, Cut, Joins, New, Source, Stand};
-use crate::fuse::tree::{At as NameAt, Node, Standing};
+use crate::fuse::tree::{At as NameAt, Flag, Node, Standing};
 
 /// What one operation knows.
 #[derive(Debug)]
@@ -157,6 +157,7 @@ impl Context for Places<'_> {
             .directory
             .as_ref()
             .and_then(|directory| directory.read().find(spot.name.as_bytes()).map(|entry| entry.cookie));
+        node.set(Flag::NewName);
         let mut state = node.state();
         state.upper.get_or_insert_with(|| self.coming.clone());
         state.stale = true;
