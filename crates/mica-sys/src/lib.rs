@@ -15,6 +15,7 @@ pub mod mount;
 pub mod process;
 mod raw;
 pub mod stat;
+mod subject;
 mod times;
 mod xattr;
 
@@ -25,5 +26,6 @@ pub use lock::Lock;
 pub use mmap::Mapping;
 pub use rustix::io::Errno;
 pub use stat::{FileKind, Metadata, Time};
+pub use subject::Subject;
 pub use times::SetTime;
 pub use xattr::SetXattr;

@@ -29,7 +29,7 @@ impl SetTime {
     }
 }
 
-fn both(access: SetTime, modification: SetTime) -> Timestamps {
+pub(crate) fn both(access: SetTime, modification: SetTime) -> Timestamps {
     Timestamps { last_access: access.spec(), last_modification: modification.spec() }
 }
 

@@ -26,7 +26,7 @@ pub enum SetXattr {
 }
 
 impl SetXattr {
-    const fn flags(self) -> XattrFlags {
+    pub(crate) const fn flags(self) -> XattrFlags {
         match self {
             Self::Any => XattrFlags::empty(),
             Self::Create => XattrFlags::CREATE,
@@ -35,12 +35,12 @@ impl SetXattr {
     }
 }
 
-fn about(name: &[u8], attribute: &[u8]) -> Vec<u8> {
+pub(crate) fn about(name: &[u8], attribute: &[u8]) -> Vec<u8> {
     [name, b" ", attribute].concat()
 }
 
 /// Reads into a small buffer first: most values are short.
-fn value(mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+pub(crate) fn value(mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
     for size in [256, MOST] {
         let mut buffer = vec![0; size];
         match call(&mut buffer) {
@@ -64,7 +64,7 @@ fn absent(result: rustix::io::Result<Vec<u8>>) -> rustix::io::Result<Option<Vec<
     }
 }
 
-fn names(list: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn names(list: &[u8]) -> Vec<Vec<u8>> {
     list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
