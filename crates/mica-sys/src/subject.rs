@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-
 use crate::dir::{Dir, component};
 use crate::error::{Result, SysError};
 use crate::fault::door;
@@ -68,9 +67,9 @@ impl<'a> Subject<'a> {
     pub fn metadata(&self) -> Result<Metadata> {
         match self {
             Self::Name(dir, name) => dir.stat(name),
-            Self::Handle(fd, _) => rustix::fs::fstat(fd)
-                .map(|stat| Metadata::from_stat(&stat))
-                .map_err(self.wrong("fstat")),
+            Self::Handle(fd, _) => {
+                rustix::fs::fstat(fd).map(|stat| Metadata::from_stat(&stat)).map_err(self.wrong("fstat"))
+            }
         }
     }
 

@@ -19,13 +19,15 @@ use mica_sys::process::{effective_caps, in_initial_user_namespace};
 use super::channel::{Notifier, Served};
 use super::content::Content;
 use super::tree::{Flag, Node, Tree};
+use super::union::Union;
 use super::wire::{Caller, Init, Out, Request, Wanted};
 use super::{Ids, Options, Passthrough};
 
 /// The server of one mount.
 #[derive(Debug)]
 pub(super) struct Server {
-    tree: Tree,
+    union: Union,
+    tree: Arc<Tree>,
     content: Content,
     ids: Ids,
     acls: bool,
@@ -45,11 +47,12 @@ struct Kernel {
 
 impl Server {
     /// A server of what these options name.
-    pub(super) fn new(options: &Options, tree: Tree) -> Self {
+    pub(super) fn new(options: &Options, union: Union) -> Self {
         let volatile = options.dirs.upper.as_ref().is_some_and(|upper| upper.volatile);
         Self {
-            passthrough: stacking(options, &tree),
-            tree,
+            passthrough: stacking(options, &union.tree),
+            tree: Arc::clone(&union.tree),
+            union,
             content: Content::new(),
             ids: options.ids.clone(),
             acls: options.acls,

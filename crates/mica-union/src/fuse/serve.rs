@@ -9,9 +9,10 @@ use mica_sys::fuse::Device;
 use mica_sys::{Errno, SysError};
 
 use super::NAME;
+use super::carry::ability_here;
 use super::channel::{Channel, ChannelError, ChannelOptions};
 use super::ops::Server;
-use super::tree::Tree;
+use super::union::Union;
 use super::wire::Init;
 use crate::UnionError;
 
@@ -52,9 +53,11 @@ impl Session {
     /// # Errors
     /// [`UnionError`].
     pub fn prepare(options: &Options) -> Result<Prepared, UnionError> {
-        let tree = Tree::open_as(&options.dirs, options.read_only, options.named_whiteouts)?;
+        let ability = ability_here().map_err(|source| UnionError::Serve { driver: NAME, source })?;
+        let Options { dirs, read_only, features, named_whiteouts, .. } = options;
+        let union = Union::open_as(dirs, *read_only, ability, *features, *named_whiteouts)?;
         Ok(Prepared {
-            server: Server::new(options, tree),
+            server: Server::new(options, union),
             channel: ChannelOptions { transport: options.transport, threads: options.threads },
         })
     }

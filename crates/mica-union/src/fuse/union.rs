@@ -14,7 +14,7 @@ use std::sync::Arc;
 use mica_core::Name;
 use mica_core::plan::{Features, Op, Plan, Refusal, plan};
 use mica_layer::Ability;
-use mica_sys::{Errno, SysError};
+use mica_sys::{Errno, Subject, SysError};
 
 use super::carry::{Carrier, Opening, Stand};
 use super::tree::{Node, Tree};
@@ -27,6 +27,8 @@ mod make;
 mod remove;
 mod rename;
 mod told;
+
+pub(crate) use bring::Need;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +52,17 @@ pub(crate) enum Target<'a> {
     Root(&'a Arc<mica_sys::Dir>),
     /// It has no name any more; opened for its path alone.
     Unnamed(&'a mica_sys::File),
+}
+
+impl Target<'_> {
+    /// It, for calls.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::Named(stand) => Subject::Name(&stand.dir, stand.name.as_bytes()),
+            Self::Root(dir) => Subject::dir(dir),
+            Self::Unnamed(file) => Subject::file(file),
+        }
+    }
 }
 
 fn errno(error: SysError) -> Errno {
@@ -85,6 +98,20 @@ impl Union {
         ability: Ability,
         features: Features,
     ) -> Result<Self, UnionError> {
+        Self::open_as(dirs, read_only, ability, features, false)
+    }
+
+    /// As [`Union::open`]; with `named`, lowers say by files called `.wh.NAME` what is gone, besides the kernel's marks.
+    ///
+    /// # Errors
+    /// As [`Union::open`].
+    pub(crate) fn open_as(
+        dirs: &UnionDirs,
+        read_only: bool,
+        ability: Ability,
+        features: Features,
+        named: bool,
+    ) -> Result<Self, UnionError> {
         let carrier = match dirs.upper.as_ref().filter(|_| !read_only) {
             Some(upper) => {
                 let driver = super::NAME;
@@ -92,7 +119,7 @@ impl Union {
             }
             None => None,
         };
-        Ok(Self { tree: Arc::new(Tree::open(dirs, read_only)?), carrier })
+        Ok(Self { tree: Arc::new(Tree::open_as(dirs, read_only, named)?), carrier })
     }
 
     /// What writes.
