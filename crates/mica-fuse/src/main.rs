@@ -28,6 +28,10 @@ fn main() -> ExitCode {
     if mounting::is_server() {
         return mounting::serve_inherited();
     }
+    if let Err(error) = arm_faults() {
+        failure::say(&format!("mica-fuse: MICA_FAULT: {error}"));
+        return ExitCode::FAILURE;
+    }
     let wanted = match args::read(std::env::args_os()) {
         Ok(wanted) => wanted,
         Err(error) => return failure::usage(&error),
@@ -41,6 +45,14 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// `MICA_FAULT` stops or fails a server in the foreground at a chosen change of the disk, for tests ([`mica_sys::fault`]).
+fn arm_faults() -> Result<(), mica_sys::fault::FaultPlanError> {
+    if let Some(plan) = std::env::var_os("MICA_FAULT") {
+        mica_sys::fault::arm(plan.to_string_lossy().parse()?);
+    }
+    Ok(())
 }
 
 /// Does what was asked for.

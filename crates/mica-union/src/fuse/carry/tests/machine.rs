@@ -331,7 +331,7 @@ fn stopped(case: &mut Case<'_>, disk: &Disk, carrier: &Carrier, now: &Tree) {
 /// What overlayfs shows of the same layers. They are mounted read-only, the upper as a lower, so it writes nothing.
 fn judge(seed: u64, act: &Act, scratch: &Scratch, disk: &Disk) {
     let layers = disk.layers();
-    if layers.0.iter().any(|raw| has_joining(raw)) {
+    if layers.0.iter().any(has_joining) {
         return;
     }
     let at = scratch.make("merged");
