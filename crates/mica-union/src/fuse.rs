@@ -22,9 +22,9 @@ mod ids;
 #[allow(dead_code, reason = "writing is being written")]
 mod ops;
 mod serve;
-#[allow(dead_code, unused_imports, reason = "the operations that ask it are being written")]
+#[allow(dead_code, reason = "files without names and changes of attributes are being written")]
 mod tree;
-#[allow(dead_code, unused_imports, reason = "the operations that ask it are being written")]
+#[allow(dead_code, reason = "files without names and changes of attributes are being written")]
 mod union;
 pub mod wire;
 

@@ -7,6 +7,7 @@ mod change;
 mod content;
 mod ioctl;
 mod look;
+mod names;
 mod open;
 
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,7 @@ use mica_sys::Errno;
 use mica_sys::mount::file_system;
 use mica_sys::process::{effective_caps, in_initial_user_namespace};
 
+use self::names::Masked;
 use super::channel::{Notifier, Served};
 use super::content::Content;
 use super::tree::{Flag, Node, Tree};
@@ -113,6 +115,19 @@ impl Served for Server {
                 self.copy_file_range(caller, (node, offset), (out_node, out_offset), length, out)
             }
             Request::Ioctl { node, command, input, out_size, .. } => self.ioctl(node, command, input, out_size, out),
+            Request::Mknod { parent, name, mode, device, umask } => {
+                self.mknod(caller, parent, name, (Masked { mode, umask }, device), out)
+            }
+            Request::Mkdir { parent, name, mode, umask } => {
+                self.mkdir(caller, parent, name, Masked { mode, umask }, out)
+            }
+            Request::Symlink { parent, name, target } => self.symlink(caller, parent, name, target, out),
+            Request::Link { node, new_parent, new_name } => self.link(node, new_parent, new_name, out),
+            Request::Unlink { parent, name } => self.unlink(parent, name, out),
+            Request::Rmdir { parent, name } => self.rmdir(parent, name, out),
+            Request::Rename { parent, name, new_parent, new_name, flags } => {
+                self.rename(caller, (parent, name), (new_parent, new_name), flags, out)
+            }
             // Said once, and not asked again: FLUSH has nothing to do, locks and polling are the kernel's own affair.
             _ => Err(Errno::NOSYS),
         }

@@ -55,7 +55,7 @@ impl Session {
     pub fn prepare(options: &Options) -> Result<Prepared, UnionError> {
         let ability = ability_here().map_err(|source| UnionError::Serve { driver: NAME, source })?;
         let Options { dirs, read_only, features, named_whiteouts, .. } = options;
-        let union = Union::open_as(dirs, *read_only, ability, *features, *named_whiteouts)?;
+        let union = Union::open(dirs, *read_only, ability, *features, *named_whiteouts)?;
         Ok(Prepared {
             server: Server::new(options, union),
             channel: ChannelOptions { transport: options.transport, threads: options.threads },

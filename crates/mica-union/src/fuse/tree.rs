@@ -65,11 +65,9 @@ use numbers::Numbers;
 use seen::{Seen, look, look_at_self};
 use table::Table;
 
-pub(crate) use list::Listed;
 pub(crate) use lowers::Shown;
 pub(crate) use names::{LONGEST, Names, What};
 pub(crate) use node::{At, Flag, Leads, Node, Standing, State};
-pub(crate) use open::Backing;
 pub(crate) use seen::Attributes;
 pub(crate) use table::ROOT;
 pub(crate) use told::Locked;
@@ -113,30 +111,20 @@ fn opened<T>(role: Role, result: Result<T, SysError>) -> Result<T, UnionError> {
 }
 
 /// Opens a lower, so that nothing can be written through it where the process may have such a mount.
-fn open_lower(path: &Path) -> Result<(Dir, bool), SysError> {
+fn open_lower(path: &Path) -> Result<Dir, SysError> {
     let plain = Dir::open(path)?;
     let clone = Mount::clone_at(&plain, Path::new(""), Reach::One)
         .and_then(|mount| mount.set_attrs(&SetAttrs::read_only(), Reach::One).and_then(|()| mount.open_root()));
-    Ok(match clone {
-        Ok(root) => (root, true),
-        Err(_) => (plain, false),
-    })
+    Ok(clone.unwrap_or(plain))
 }
 
 impl Tree {
-    /// Opens the directories of a union. Read-only, an upper is the topmost lower.
+    /// Opens the directories of a union. Read-only, an upper is the topmost lower. With `named`, lowers say by files called `.wh.NAME` what is gone, besides the
+    /// kernel's marks.
     ///
     /// # Errors
     /// [`UnionError::Open`] names the directory that cannot be opened.
-    pub(crate) fn open(dirs: &UnionDirs, read_only: bool) -> Result<Self, UnionError> {
-        Self::open_as(dirs, read_only, false)
-    }
-
-    /// As [`Tree::open`]; with `named`, lowers say by files called `.wh.NAME` what is gone, besides the kernel's marks.
-    ///
-    /// # Errors
-    /// [`UnionError::Open`].
-    pub(crate) fn open_as(dirs: &UnionDirs, read_only: bool, named: bool) -> Result<Self, UnionError> {
+    pub(crate) fn open(dirs: &UnionDirs, read_only: bool, named: bool) -> Result<Self, UnionError> {
         let written = dirs.upper.as_ref().map(|upper| &upper.upper);
         let mut lowers: Vec<(Role, &Path)> = Vec::new();
         if let Some(upper) = written.filter(|_| read_only) {
@@ -152,9 +140,9 @@ impl Tree {
             return Err(UnionError::TooManyLowers { driver: DRIVER, count: lowers.len(), limit });
         }
         let layers = lowers.iter().map(|(role, path)| {
-            let (root, read_only_clone) = opened(*role, open_lower(path))?;
+            let root = opened(*role, open_lower(path))?;
             let dev = opened(*role, root.metadata())?.dev;
-            Ok(Layer { root: Arc::new(root), read_only_clone, dev })
+            Ok(Layer { root: Arc::new(root), dev })
         });
         let layers = layers.collect::<Result<Vec<_>, UnionError>>()?;
         let upper = match written.filter(|_| !read_only) {
@@ -269,11 +257,6 @@ impl Tree {
     /// Whether there is an upper, so that something can be changed.
     pub(crate) fn is_writable(&self) -> bool {
         self.upper.is_some()
-    }
-
-    /// Whether every lower was opened so that nothing can be written through what is opened in it.
-    pub(crate) fn lowers_are_read_only(&self) -> bool {
-        self.lowers.layers.iter().all(|layer| layer.read_only_clone)
     }
 
     /// A directory of the topmost layer: its file system answers for the whole union.

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use mica_core::Name;
-use mica_core::plan::{Features, Op, Plan, Refusal, plan};
+use mica_core::plan::{Features, Refusal};
 use mica_layer::Ability;
 use mica_sys::{Errno, Subject, SysError};
 
@@ -29,6 +29,8 @@ mod rename;
 mod told;
 
 pub(crate) use bring::Need;
+pub(crate) use make::Made;
+pub(crate) use rename::Move;
 
 #[cfg(test)]
 mod tests;
@@ -88,24 +90,11 @@ pub(crate) fn refused(refusal: Refusal) -> Errno {
 }
 
 impl Union {
-    /// Opens the directories of a union for one mount.
+    /// Opens the directories of a union for one mount. With `named`, lowers say by files called `.wh.NAME` what is gone, besides the kernel's marks.
     ///
     /// # Errors
     /// [`UnionError`] names the directory and what is wrong with it. Nothing in the upper is changed.
     pub(crate) fn open(
-        dirs: &UnionDirs,
-        read_only: bool,
-        ability: Ability,
-        features: Features,
-    ) -> Result<Self, UnionError> {
-        Self::open_as(dirs, read_only, ability, features, false)
-    }
-
-    /// As [`Union::open`]; with `named`, lowers say by files called `.wh.NAME` what is gone, besides the kernel's marks.
-    ///
-    /// # Errors
-    /// As [`Union::open`].
-    pub(crate) fn open_as(
         dirs: &UnionDirs,
         read_only: bool,
         ability: Ability,
@@ -119,7 +108,7 @@ impl Union {
             }
             None => None,
         };
-        Ok(Self { tree: Arc::new(Tree::open_as(dirs, read_only, named)?), carrier })
+        Ok(Self { tree: Arc::new(Tree::open(dirs, read_only, named)?), carrier })
     }
 
     /// What writes.
@@ -128,11 +117,6 @@ impl Union {
     /// `EROFS` without an upper.
     pub(crate) fn carrier(&self) -> Result<&Carrier, Errno> {
         self.carrier.as_ref().ok_or(Errno::ROFS)
-    }
-
-    /// What an operation must write.
-    fn plan(&self, op: Op, features: Features) -> Result<Plan, Errno> {
-        plan(op, features).map_err(refused)
     }
 }
 

@@ -21,8 +21,6 @@ use super::seen::{Attributes, Seen, look, look_at_self};
 pub(crate) struct Layer {
     /// Its root, where the process may through a read-only clone of its mount.
     pub(crate) root: Arc<Dir>,
-    /// Nothing can be written through [`root`](Self::root), whatever is opened how.
-    pub(crate) read_only_clone: bool,
     /// The device of its root.
     pub(crate) dev: u64,
 }

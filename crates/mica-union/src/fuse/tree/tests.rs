@@ -36,7 +36,7 @@ impl Stack {
     }
 
     fn tree(&self) -> Tree {
-        Tree::open(&self.dirs, false).unwrap()
+        Tree::open(&self.dirs, false, false).unwrap()
     }
 }
 
@@ -145,7 +145,7 @@ fn a_stack_shows_what_the_rules_say() {
     let wanted = Literal::of_stack(&[upper.clone(), top.clone(), base.clone()]);
     wanted.assert_is(&read(&stack.tree()), "the union");
     // Read-only, the upper is one more lower.
-    wanted.assert_is(&read(&Tree::open(&stack.dirs, true).unwrap()), "the union, read-only");
+    wanted.assert_is(&read(&Tree::open(&stack.dirs, true, false).unwrap()), "the union, read-only");
     let stack = Stack::new(None, &[upper, top, base]);
     wanted.assert_is(&read(&stack.tree()), "the union without an upper");
     assert!(stack.scratch.path().exists());
@@ -192,7 +192,7 @@ fn files_of_a_name_are_whiteouts_where_that_is_said() {
         "file" = "file";
         "dir-of-whiteouts" = "stays";
     };
-    let shown = |stack: &Stack| read(&Tree::open_as(&stack.dirs, false, true).unwrap());
+    let shown = |stack: &Stack| read(&Tree::open(&stack.dirs, false, true).unwrap());
     let stack = Stack::new(None, &[top.clone(), base.clone()]);
     wanted.assert_is(&shown(&stack), "the union");
     // In the upper such a name is as any other.

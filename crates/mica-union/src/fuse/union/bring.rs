@@ -108,7 +108,7 @@ impl Union {
         };
         let place = match facts {
             Facts::Known(place, Some(found)) if found.id == node.id => place,
-            Facts::Others(_) => {
+            Facts::Others => {
                 drop(held);
                 self.tree.gather_all(node)?;
                 return Ok(Tried::Again);

@@ -18,7 +18,7 @@ pub(super) enum Facts {
     /// It is to be looked up again, with no names locked.
     Unknown,
     /// The other names of the file are to be found, with no names locked.
-    Others(Arc<Node>),
+    Others,
 }
 
 /// What of a name matters to an operation.
@@ -103,7 +103,7 @@ impl Union {
                     };
                     match here(dir, &node, entry.cookie, wanted.others) {
                         Some(here) => (here, Some(node)),
-                        None => return Ok(Facts::Others(node)),
+                        None => return Ok(Facts::Others),
                     }
                 }
             },

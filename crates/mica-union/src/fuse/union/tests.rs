@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mica_core::plan::How;
+use mica_core::plan::{How, Op};
 use mica_core::{Kind, Rdev};
 use mica_layer::{Ability, Marks};
 use mica_sys::{Access, Dir};
@@ -11,9 +11,9 @@ use mica_testkit::{Scratch, Snapshot, Tree as Literal, needs, tree};
 use super::bring::Need;
 use super::rename::Move;
 use super::*;
-use crate::UpperDirs;
 use crate::fuse::carry::{Cut, New};
 use crate::fuse::tree::tests::read;
+use crate::{UnionDirs, UpperDirs};
 
 /// A union, and a plain directory that showed the same at the beginning.
 struct Both {
@@ -49,7 +49,7 @@ impl Both {
         self.union = None;
         // A volatile upper is mounted once; here it is never synced, and never lost.
         Dir::open(&self.dirs.upper.as_ref().unwrap().work).unwrap().remove_tree(b"work").unwrap();
-        self.union = Some(Union::open(&self.dirs, false, Ability::native(), self.features).unwrap());
+        self.union = Some(Union::open(&self.dirs, false, Ability::native(), self.features, false).unwrap());
     }
 
     fn union(&self) -> &Union {
