@@ -29,6 +29,7 @@ mod shift;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unnamed;
 
 use std::fmt;
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 
 mod change;
 mod content;
+mod create;
 mod ioctl;
 mod look;
 mod names;
@@ -102,6 +103,12 @@ impl Served for Server {
             }
             Request::Statfs { .. } => self.statfs(out),
             Request::Open { node, flags, kill_suidgid } => self.open(node, flags, kill_suidgid, out),
+            Request::Create { parent, name, mode, umask, flags, kill_suidgid } => {
+                self.create(caller, (parent, name), Masked { mode, umask }, (flags, kill_suidgid), out)
+            }
+            Request::Tmpfile { parent, mode, umask, flags } => {
+                self.tmpfile(caller, parent, Masked { mode, umask }, flags, out)
+            }
             Request::Read { node, offset, size, .. } => self.read(node, offset, size, out),
             Request::Write { node, offset, data, write_flags, .. } => self.write(node, offset, data, write_flags, out),
             Request::Release { node, .. } => self.release(node, out),

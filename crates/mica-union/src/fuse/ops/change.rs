@@ -1,14 +1,15 @@
 //! From an open file to the union: bringing content up, cutting, flags.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use mica_core::plan::Op;
-use mica_sys::{Access, Errno, File, FileKind};
+use mica_sys::{Access, Dir, Errno, File, FileKind, SysError};
 
 use super::Server;
 use crate::fuse::carry::Cut;
 use crate::fuse::tree::Node;
-use crate::fuse::union::Need;
+use crate::fuse::union::{Need, Target};
 
 impl Server {
     /// Makes all content of a file stand in the upper.
@@ -35,10 +36,12 @@ impl Server {
     }
 
     /// Sets flags of a file or directory by a handle of it.
-    pub(super) fn set_flags(&self, node: &Arc<Node>, set: impl Fn(&File) -> Result<(), Errno>) -> Result<(), Errno> {
-        let need = if node.is_directory() { Need::Metadata } else { Need::Content };
-        self.union.bring_up(node, need)?;
-        set(&*self.any_file(node)?)?;
+    pub(super) fn set_flags(&self, node: &Arc<Node>, set: impl Fn(&File) -> Result<(), SysError>) -> Result<(), Errno> {
+        self.union.change(node, &Op::Attributes, None, &mut |target| match target {
+            Target::Root(dir) => set(&as_file(dir)?),
+            Target::Named(stand) if node.is_directory() => set(&as_file(&stand.dir.open_dir(stand.name.as_bytes())?)?),
+            other => set(&other.subject().open(Access::Read)?),
+        })?;
         self.tree.stale(node);
         // What it forbids now is tried at each open.
         if let Some(opened) = self.content.find(node.id) {
@@ -49,12 +52,25 @@ impl Server {
 
     /// A handle of what shows, for reading.
     pub(super) fn any_file(&self, node: &Arc<Node>) -> Result<Arc<File>, Errno> {
-        if let Some(opened) = self.content.find(node.id) {
-            return self.back_now(&opened).map(|back| back.file);
+        if let Some(back) = self.content.find(node.id).and_then(|opened| self.back_now(&opened).ok()) {
+            return Ok(back.file);
+        }
+        if let Ok(directory) = node.directory() {
+            let dir = match self.tree.upper_dir_of(node)? {
+                Some(dir) => dir,
+                None => self.tree.lower_dir(directory.parts.first().ok_or(Errno::NOENT)?)?,
+            };
+            return as_file(&dir).map(Arc::new).map_err(|error| error.errno());
         }
         match node.kind {
             FileKind::File => self.tree.open_content(node, Access::Read).map(|found| Arc::new(found.file)),
             _ => Err(Errno::NOTTY),
         }
     }
+}
+
+fn as_file(dir: &Dir) -> Result<File, SysError> {
+    let fd = dir.as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|error| SysError::new("dup", ".", Errno::from_io_error(&error).unwrap_or(Errno::MFILE)))?;
+    Ok(File::from_fd(fd, b"."))
 }

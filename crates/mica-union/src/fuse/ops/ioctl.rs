@@ -31,7 +31,6 @@ impl Server {
             let room = usize::try_from(out_size).unwrap_or(usize::MAX);
             out.ioctl(&IoctlAnswer { result: 0, bytes: bytes.get(..room).unwrap_or(bytes) })
         };
-        let called = |done: Result<(), mica_sys::SysError>| done.map_err(|error| error.errno());
         match command {
             GET_FLAGS | GET_FLAGS_32 => {
                 let flags = self.any_file(&node)?.inode_flags().map_err(|error| error.errno())?;
@@ -43,12 +42,12 @@ impl Server {
             }
             SET_FLAGS | SET_FLAGS_32 => {
                 let flags = input.first_chunk::<4>().map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(Errno::INVAL)?;
-                self.set_flags(&node, |file| called(file.set_inode_flags(flags)))?;
+                self.set_flags(&node, |file| file.set_inode_flags(flags))?;
                 answer(&[], out)
             }
             SET_EXTENDED => {
                 let flags: ExtendedFlags = *input.first_chunk().ok_or(Errno::INVAL)?;
-                self.set_flags(&node, |file| called(file.set_extended_flags(&flags)))?;
+                self.set_flags(&node, |file| file.set_extended_flags(&flags))?;
                 answer(&[], out)
             }
             _ => Err(Errno::NOTTY),

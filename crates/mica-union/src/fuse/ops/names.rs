@@ -31,7 +31,7 @@ pub(super) struct Masked {
 
 impl Server {
     /// What a program makes, with owners as they are stored.
-    fn new_file(&self, caller: &Caller, kind: Kind, Masked { mode, umask }: Masked) -> Result<New, Errno> {
+    pub(super) fn new_file(&self, caller: &Caller, kind: Kind, Masked { mode, umask }: Masked) -> Result<New, Errno> {
         let uid = self.ids.stored_uid(caller.uid).ok_or(Errno::OVERFLOW)?;
         let gid = self.ids.stored_gid(caller.gid).ok_or(Errno::OVERFLOW)?;
         Ok(New { kind, mode: mode & PERMISSIONS, umask, uid, gid })

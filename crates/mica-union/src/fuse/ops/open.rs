@@ -36,13 +36,20 @@ impl Server {
             return Err(Errno::IO);
         }
         let how = How::of(flags);
-        if how.cuts {
-            self.cut_content(&node, kill_suidgid)?;
-        } else if how.handle.writes {
-            self.bring_up_content(&node)?;
-        }
+        self.ready_to_open(&node, how, kill_suidgid)?;
         let answer = self.answer_open(&node, None, how)?;
         out.opened(&answer).inspect_err(|_| self.leave(node.id))
+    }
+
+    /// Writes what an open writes.
+    pub(super) fn ready_to_open(&self, node: &Arc<Node>, how: How, kill_suidgid: bool) -> Result<(), Errno> {
+        if how.cuts {
+            self.cut_content(node, kill_suidgid)
+        } else if how.handle.writes {
+            self.bring_up_content(node)
+        } else {
+            Ok(())
+        }
     }
 
     /// Counts one more open of a file and says how the kernel shall treat it; `made` is the file, where the open has made it.
