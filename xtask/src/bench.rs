@@ -170,7 +170,7 @@ pub(crate) fn run(root: &Path, options: &Options, words: &[&str]) -> Result<bool
 fn prepare(root: &Path, options: &Options) -> Result<Session> {
     if !options.report {
         let status = cargo(root)
-            .args(["build", "--quiet", "--release", "--package", "mica-cli"])
+            .args(["build", "--quiet", "--release", "--package", "mica-cli", "--package", "mica-fuse"])
             .stdin(Stdio::null())
             .status()
             .context("cannot run cargo build")?;

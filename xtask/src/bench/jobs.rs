@@ -9,6 +9,7 @@ mod load;
 mod remove;
 mod rootless;
 mod run;
+mod union;
 
 /// All of them.
 pub(super) const ALL: &[Kind] = &[
@@ -21,6 +22,20 @@ pub(super) const ALL: &[Kind] = &[
     Kind { name: "grow-entries", about: "create, diff and commit as images grow", prepare: grow::entries },
     Kind { name: "grow-layers", about: "create and run as stacks grow", prepare: grow::layers },
     Kind { name: "grow-containers", about: "create, ps and run as containers get more", prepare: grow::containers },
+    Kind { name: "union-find", about: "walking a union that was walked", prepare: union::find },
+    Kind { name: "union-stat", about: "stat of everything in a union that was walked", prepare: union::stat },
+    Kind { name: "union-first", about: "stat of everything right after the mount", prepare: union::first },
+    Kind { name: "union-tar", about: "reading many small files of a union", prepare: union::archive },
+    Kind { name: "union-open", about: "open and close in a union", prepare: union::open },
+    Kind { name: "union-read", about: "reading a big file of a union", prepare: union::read },
+    Kind { name: "union-pread", about: "reading pages of a big file of a union", prepare: union::pread },
+    Kind { name: "union-write", about: "writing a big file in a union", prepare: union::write },
+    Kind { name: "union-create", about: "making and removing files in a union", prepare: union::create },
+    Kind { name: "union-cp", about: "cp -r in a union", prepare: union::copy },
+    Kind { name: "union-rm", about: "rm -r in a union", prepare: union::remove },
+    Kind { name: "union-chmod", about: "chmod -R in a union", prepare: union::chmod },
+    Kind { name: "union-layers", about: "a union of 128 layers beside one of one", prepare: union::layers },
+    Kind { name: "union-memory", about: "what the server of a union holds", prepare: union::memory },
 ];
 
 /// The least that running any command takes here.
