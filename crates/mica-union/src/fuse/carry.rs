@@ -48,7 +48,7 @@ pub(crate) use source::Source;
 pub(crate) struct Carrier {
     upper: Dir,
     /// Kept open, and with it its lock.
-    _base: Dir,
+    base: Dir,
     /// The driver's own work directory: on the mount of the upper, empty when it is opened.
     work: Dir,
     marks: Marks,

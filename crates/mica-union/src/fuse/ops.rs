@@ -14,9 +14,9 @@ mod open;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mica_sys::Errno;
 use mica_sys::mount::file_system;
 use mica_sys::process::{effective_caps, in_initial_user_namespace};
+use mica_sys::{Errno, SysError};
 
 use self::names::Masked;
 use super::channel::{Notifier, Served};
@@ -64,6 +64,11 @@ impl Server {
             timeout: options.timeout,
             kernel: OnceLock::new(),
         }
+    }
+
+    /// Says on disk, where that has to be said, that the upper is written to from here on.
+    pub(super) fn begin(&self) -> Result<(), SysError> {
+        self.union.begin()
     }
 
     /// Whether the kernel collects writes.

@@ -33,6 +33,7 @@ impl Prepared {
     /// # Errors
     /// [`UnionError::Serve`]; the device is closed then.
     pub fn start(self, device: Device) -> Result<Session, UnionError> {
+        self.server.begin().map_err(|source| UnionError::Serve { driver: NAME, source })?;
         let channel = Channel::start(device, Arc::new(self.server), self.channel).map_err(refused)?;
         Ok(Session { channel })
     }

@@ -111,6 +111,14 @@ impl Union {
         Ok(Self { tree: Arc::new(Tree::open(dirs, read_only, named)?), carrier })
     }
 
+    /// Says on disk, where that has to be said, that the upper is written to from here on.
+    ///
+    /// # Errors
+    /// Those of writing to the work directory.
+    pub(crate) fn begin(&self) -> Result<(), SysError> {
+        self.carrier.as_ref().map_or(Ok(()), Carrier::begin)
+    }
+
     /// What writes.
     ///
     /// # Errors

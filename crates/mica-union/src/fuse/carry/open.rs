@@ -9,6 +9,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
 
 use mica_core::plan::Features;
 use mica_layer::{Ability, Ids, Marks};
@@ -72,7 +73,7 @@ impl Carrier {
             return Err(UnionError::NotApart { driver, upper, work });
         }
         for (role, dir, path) in [(Role::Upper, &upper, &dirs.upper), (Role::Work, &base, &dirs.work)] {
-            let is_ours = dir.try_lock().map_err(|source| UnionError::Open { driver, role, source })?;
+            let is_ours = take(dir).map_err(|source| UnionError::Open { driver, role, source })?;
             // Where nothing can be asked of overlayfs, it has nothing mounted that this process could disturb.
             let is_kernels = role == Role::Upper && is_upper_in_use(path, marks).unwrap_or(false);
             if !is_ours || is_kernels {
@@ -102,12 +103,9 @@ impl Carrier {
             source,
         })?;
         let whiteouts = try_whiteout(&work).map_err(in_work)?;
-        if dirs.volatile {
-            say_volatile(&base).map_err(in_work)?;
-        }
         Ok(Self {
             upper,
-            _base: base,
+            base,
             work,
             marks,
             ability,
@@ -120,6 +118,26 @@ impl Carrier {
             says_joins: AtomicBool::new(false),
         })
     }
+
+    /// Says on disk that the upper is written to from here on without reaching it. Who only looks whether it can be mounted does not call this.
+    pub(crate) fn begin(&self) -> Result<(), SysError> {
+        if self.volatile { say_volatile(&self.base) } else { Ok(()) }
+    }
+}
+
+/// How long a directory is waited for that another server has: one whose mount is gone holds it for a moment longer, while it ends.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Locks a directory; `false` where somebody else has it and keeps it.
+fn take(dir: &Dir) -> Result<bool, SysError> {
+    let since = Instant::now();
+    while !dir.try_lock()? {
+        if since.elapsed() > PATIENCE {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(true)
 }
 
 fn open(driver: &'static str, role: Role, path: &Path) -> Result<Dir, UnionError> {

@@ -47,8 +47,6 @@ impl Both {
     /// A new mount of the same directories.
     fn reopen(&mut self) {
         self.union = None;
-        // A volatile upper is mounted once; here it is never synced, and never lost.
-        Dir::open(&self.dirs.upper.as_ref().unwrap().work).unwrap().remove_tree(b"work").unwrap();
         self.union = Some(Union::open(&self.dirs, false, Ability::native(), self.features, false).unwrap());
     }
 
