@@ -228,3 +228,38 @@ fn mount_and_fstab_know_it() {
         }
     });
 }
+
+#[test]
+fn an_upper_can_be_mounted_again_at_once() {
+    needs!(root, fuse);
+    in_mount_namespace(|| {
+        let place = Place::new(&lower());
+        // The server of a mount that is gone holds the upper for a moment longer.
+        for options in ["", "", "", "fsync=0"] {
+            place.mount(options);
+            assert_eq!(fs::read_to_string(place.path("mnt/a")).unwrap(), "a");
+            quiet(limited("umount").arg(place.path("mnt")));
+        }
+        // As overlayfs does, and as containers/storage expects and prepares for.
+        let wrong = said(&mut place.command(&["-o", &place.options(""), "mnt"]));
+        assert_eq!(wrong.code, Some(32));
+        assert!(wrong.err.contains("was mounted volatile"), "{}", wrong.err);
+        fs::remove_dir(place.path("work/work/incompat/volatile")).unwrap();
+        place.mount("volatile");
+    });
+}
+#[test]
+fn a_mount_that_is_refused_leaves_nothing() {
+    needs!(root, fuse);
+    in_mount_namespace(|| {
+        let place = Place::new(&lower());
+        place.mount("");
+        // The upper is another mount's.
+        let other = place.scratch().make("other");
+        let wrong = said(&mut place.command(&["-o", &place.options(""), other.to_str().unwrap()]));
+        assert_eq!(wrong.code, Some(32), "{}", wrong.err);
+        assert!(wrong.err.starts_with("mica-fuse: ") && wrong.err.contains("upper"), "{}", wrong.err);
+        assert_eq!(place.servers().len(), 1);
+        assert!(mica_sys::mount::mounts().unwrap().iter().all(|mount| mount.target != other));
+    });
+}
