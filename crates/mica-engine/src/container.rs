@@ -140,6 +140,8 @@ pub(crate) enum ViewKind {
     Directory,
     /// The skeleton of a directory in which something is, kept beside its upper as `frame`.
     Frame,
+    /// A directory with all that is mounted in it.
+    Tree,
 }
 
 /// A container with its settings.

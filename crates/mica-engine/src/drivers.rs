@@ -150,11 +150,17 @@ impl Engine {
         let marks = self.store.marks();
         match name {
             OVERLAY => Ok(Box::new(Overlay::new().probing(marks))),
-            FUSE => Ok(Box::new(Fuse::served_by(server()?).probing(marks))),
+            FUSE => Ok(Box::new(self.fuse()?)),
             FLAT => Ok(Box::new(Flat::new().probing(marks))),
             other => Err(Error::new(Kind::Unsupported, format!("this version has no driver {other:?}"))
                 .hinted(format!("it has {}", DRIVERS.join(", ")))),
         }
+    }
+
+    /// The FUSE union, served by this program.
+    pub(crate) fn fuse(&self) -> Result<Fuse> {
+        let exe = open_place(Path::new("/proc/self/exe"))?;
+        Ok(Fuse::served_by(Program { exe, argv: vec![SERVER_ARG.to_owned()] }).probing(self.store.marks()))
     }
 
     pub(crate) fn driver_of(&self, known: &Known) -> Result<Box<dyn Driver>> {
@@ -282,11 +288,6 @@ impl Engine {
             written => Ok(written?),
         }
     }
-}
-
-/// This program, as the server of a mount.
-fn server() -> Result<Program> {
-    Ok(Program { exe: open_place(Path::new("/proc/self/exe"))?, argv: vec![SERVER_ARG.to_owned()] })
 }
 
 fn refused(name: &str, error: &Error) -> Finding {

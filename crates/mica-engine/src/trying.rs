@@ -1,8 +1,9 @@
 //! `try`: a command on a copy-on-write view of this machine's files, and what becomes of its changes.
 //!
-//! Every file system that the machine shows is shown to the command through a union of its own, with a place in the store
-//! for what is written. What cannot be a lower (a single file that is mounted, a file system without the features that
-//! overlayfs asks for) is shown read-only. The command has its own `/proc`, `/sys`, `/dev` and an empty `/run`.
+//! Under root every file system that the machine shows is shown to the command through a union of its own, with a place in the store
+//! for what is written: the kernel's overlayfs, and where that refuses the FUSE union. What cannot be a lower (a single file that is mounted) is shown
+//! read-only. An ordinary user has one FUSE union of all of them, and where that does not work unions of parts ([`frame`], [`own`]). The command
+//! has its own `/proc`, `/sys`, `/dev` and an empty `/run`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,12 @@ use mica_runtime::Launch;
 use mica_store::{Container, ContainerName, Lifetime, NewContainer};
 use mica_sys::{Dir, Lock};
 
-use crate::container::{Base, Known, Network, Settings, settings_value};
+use crate::container::{Base, Known, Network, Settings, View, ViewKind, settings_value};
+use crate::drivers::FUSE;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::trying::frame::Frames;
+use crate::trying::whole::Whole;
 
 mod apply;
 mod changes;
@@ -23,6 +26,7 @@ mod frame;
 mod machine;
 mod own;
 mod view;
+mod whole;
 
 pub use apply::{Applied, ApplyPlan};
 
@@ -69,6 +73,8 @@ pub struct Real {
     pub masked: Vec<PathBuf>,
     /// Files of others than the user are shown and cannot be changed.
     pub own_files_alone: bool,
+    /// Files of others than the user show as root's, which the command is in its view: it may change what the user may read.
+    pub as_root: bool,
 }
 
 /// A try that is ready to run.
@@ -79,6 +85,8 @@ pub struct Prepared {
     owner: Option<Lock>,
     settings: Settings,
     launch: Option<Launch>,
+    /// What its one union stands on.
+    whole: Option<Whole>,
     /// What it does not cover.
     pub real: Real,
     files: PathBuf,
@@ -93,7 +101,12 @@ impl Engine {
     pub fn prepare_try(&self, asked: &Try) -> Result<Prepared> {
         let lease = self.store.lease()?;
         let mut seen = machine::visible(self.store.path(), self.store.run_root())?;
-        let frames = if self.standing.is_root() {
+        let one_union = !self.standing.is_root() && self.choose_driver(Some(FUSE)).is_ok();
+        let frames = if one_union {
+            seen.views = vec![View { target: "/".into(), place: PathBuf::new(), kind: ViewKind::Tree }];
+            seen.single.clear();
+            Frames::default()
+        } else if self.standing.is_root() {
             Frames::default()
         } else {
             let frames = frame::split(&mut seen, &machine::mounted()?, &frame::entries);
@@ -136,10 +149,12 @@ impl Engine {
             owner: None,
             settings,
             launch: None,
+            whole: None,
             real: Real {
                 network: asked.network == Network::Host,
                 masked: seen.masked.clone(),
-                own_files_alone: !self.standing.is_root(),
+                own_files_alone: !self.standing.is_root() && !one_union,
+                as_root: one_union,
                 ..Real::default()
             },
         };

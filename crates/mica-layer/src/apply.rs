@@ -2,7 +2,7 @@
 //!
 //! What is replaced is replaced in one step, by renaming: a crash leaves the old file or the new one, and a program that
 //! runs keeps the file it has open. A directory is filled first and gets its attributes last. Nothing is reached through
-//! a symlink of the target, and no mount point is crossed. Until its rename a new file stands beside the old one as
+//! a symlink of the target, and no mount point is crossed unless that is asked for ([`Mounts`]). Until its rename a new file stands beside the old one as
 //! `.mica-apply-N`; after a crash one such name may be left, and may be deleted.
 
 use std::collections::{BTreeSet, HashMap};
@@ -26,6 +26,28 @@ pub struct Apply {
     /// The attributes of the root that the upper was made over. The target's root is touched only where the upper's has
     /// another mode, owner or extended attributes than these. `None`: it is never touched.
     pub root: Option<Attrs>,
+    /// What is done where something is mounted in the target.
+    pub mounts: Mounts,
+}
+
+/// What is done where something is mounted in the target of an [`Apply`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mounts {
+    /// It is refused ([`ApplyError::MountPoint`]): the upper stood over one file system.
+    #[default]
+    Refused,
+    /// What is mounted is changed: the upper stood over all of it. A mount point is neither removed nor replaced.
+    Entered,
+}
+
+impl Mounts {
+    /// How a directory of the target is opened.
+    fn open(self) -> crate::ladder::Open {
+        match self {
+            Self::Refused => Dir::open_dir_same_mount,
+            Self::Entered => Dir::open_dir,
+        }
+    }
 }
 
 /// What was applied.
@@ -88,7 +110,8 @@ pub fn apply_onto(upper: &Dir, how: &Apply, target: &Dir, on: &mut dyn FnMut(&Ch
         changes: 0,
         skipped: Vec::new(),
         groups: HashMap::new(),
-        place: Place::new(how.marks),
+        place: Place::new(how.marks, how.mounts),
+        mounts: how.mounts,
     };
     match applier.all(upper, how.root.as_ref()) {
         Ok(()) => Ok(Applied { changes: applier.changes, skipped: applier.skipped }),
@@ -105,6 +128,7 @@ struct Applier<'a> {
     /// Where the first name of each file with several names stands by now.
     groups: HashMap<(u64, u64), (RelPath, Name)>,
     place: Place,
+    mounts: Mounts,
 }
 
 /// A directory of the walk.
@@ -146,7 +170,7 @@ impl Applier<'_> {
 
     fn tree(&mut self, upper: &Dir, root: Level) -> Result<(), LayerError> {
         let mut from = Ladder::new(upper, Dir::open_dir);
-        let mut to = Ladder::new(self.target, Dir::open_dir_same_mount);
+        let mut to = Ladder::new(self.target, self.mounts.open());
         let mut levels = vec![root];
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.names.next() else {
@@ -219,7 +243,7 @@ impl Applier<'_> {
         let replaced = opaque || parent_replaced;
         let last = match old {
             Some(old) if old.kind == FileKind::Directory => {
-                let entered = dir.open_dir_same_mount(name.as_bytes()).map_err(&wrong)?;
+                let entered = self.mounts.open()(dir, name.as_bytes()).map_err(&wrong)?;
                 if replaced {
                     self.clear(&entered, &path, &names)?;
                 }
@@ -238,7 +262,7 @@ impl Applier<'_> {
                 Some(Last { attrs: node.attrs.clone(), report: false })
             }
         };
-        let entered = dir.open_dir_same_mount(name.as_bytes()).map_err(&wrong)?;
+        let entered = self.mounts.open()(dir, name.as_bytes()).map_err(&wrong)?;
         drop(wrong);
         Ok((Level { path, names: names.into_iter(), replaced, last }, entered))
     }

@@ -49,7 +49,7 @@ mod whiteout;
 
 pub use ability::{Ability, Ids, Privilege};
 pub use any_layer::AnyLayer;
-pub use apply::{Applied, Apply, ApplyError, apply_onto};
+pub use apply::{Applied, Apply, ApplyError, Mounts, apply_onto};
 pub use below::{Below, Files};
 pub use compress::{Compression, CompressionError, Decoder, Encoder, decoder, decoder_within, encoder};
 pub use dir_layer::{DirLayer, diff_upper};

@@ -69,6 +69,9 @@ fn tell(real: &Real) {
     if real.own_files_alone {
         say("mica: as an ordinary user: files of other users are shown, and cannot be changed");
     }
+    if real.as_root {
+        say("mica: as an ordinary user: the command is root of its view, and may change what you can read");
+    }
     if !real.frames.is_empty() {
         let frames: Vec<_> = real.frames.iter().map(|path| path.display().to_string()).collect();
         say(&format!(

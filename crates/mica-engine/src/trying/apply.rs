@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use mica_core::{Change, ChangeKind, RelPath};
-use mica_layer::{Apply, apply_onto};
+use mica_core::{Change, ChangeKind, RelPath, Stack};
+use mica_layer::{Apply, DirLayer, Mounts, Over, Reach, apply_onto, leads_below, spell_out};
+use mica_store::Lease;
 use mica_sys::Dir;
 
 use crate::container::{Base, Known, View, ViewKind};
 use crate::diff::one_mount;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::trying::changes::Lowered;
 use crate::trying::machine;
 
 /// What applying would do.
@@ -55,12 +57,12 @@ impl Engine {
     pub fn apply(&self, word: &str) -> Result<Applied> {
         let (known, views) = self.kept_try(word)?;
         let mounted = machine::visible(self.store.path(), self.store.run_root())?.views;
-        let mut work: Vec<(PathBuf, Dir, Dir)> = Vec::new();
+        let mut work: Vec<(&View, Dir, Dir)> = Vec::new();
         for view in &views {
             let Some(upper) = self.upper_of(&known, view)? else { continue };
             let there = match view.kind {
                 ViewKind::Mount => mounted.iter().any(|here| here.target == view.target),
-                ViewKind::Directory | ViewKind::Frame => view.target.is_dir(),
+                ViewKind::Directory | ViewKind::Frame | ViewKind::Tree => view.target.is_dir(),
             };
             if !there {
                 if upper.read_dir()?.is_empty() {
@@ -74,26 +76,49 @@ impl Engine {
                 ViewKind::Mount | ViewKind::Directory => one_mount(&view.target),
                 // Its upper holds nothing of what is mounted in it: the places of that could be neither removed nor renamed.
                 ViewKind::Frame => Dir::open(&view.target).map_err(Error::from),
+                // Its upper holds what was changed in them too.
+                ViewKind::Tree => Dir::open(&view.target).map_err(Error::from),
             };
             match target {
-                Ok(target) => work.push((view.target.clone(), upper, target)),
+                Ok(target) => work.push((view, upper, target)),
                 // It could not be shown either.
                 Err(_) if upper.read_dir()?.is_empty() => {}
                 Err(error) => return Err(error.while_(format_args!("apply to {}", view.target.display()))),
             }
         }
         let mut applied = Applied::default();
-        for (path, upper, target) in &work {
+        let lease = self.store.lease()?;
+        for (number, (view, upper, target)) in work.iter().enumerate() {
+            let path = &view.target;
+            let upper = &self.plain_upper(&known, view, upper, &lease, number)?;
             let root = if self.has_other_root(upper, target)? {
                 Some(crate::container::own_attrs(target.open_dir(b"")?, self.store.marks())?)
             } else {
                 None
             };
-            let done = apply_onto(upper, &Apply { marks: self.store.marks(), root }, target, &mut |_| {});
+            let mounts = if view.kind == ViewKind::Tree { Mounts::Entered } else { Mounts::Refused };
+            let how = Apply { marks: self.store.marks(), root, mounts };
+            let done = apply_onto(upper, &how, target, &mut |_| {});
             let done = done.map_err(|error| Error::from(error).while_(format_args!("apply to {}", path.display())))?;
             applied.changes += done.changes;
         }
+        lease.finish();
         Ok(applied)
+    }
+
+    /// A view's upper as one that can be brought onto what it stands on, while that changes: where its marks lead below, one that says all itself.
+    fn plain_upper(&self, known: &Known, view: &View, upper: &Dir, lease: &Lease<'_>, number: usize) -> Result<Dir> {
+        let marks = self.store.marks();
+        if !leads_below(upper, marks)? {
+            return Ok(upper.open_dir(b"")?);
+        }
+        let Lowered { dir, whole } = self.below_of(known, view)?;
+        let below = Stack::new(vec![DirLayer::new(dir, marks)]);
+        let over = Over { below: &below, ability: self.store.ability(), reach: Reach::CopiedUp };
+        let place = Dir::open(&lease.staging_path()?)?.ensure_dir(format!("plain{number}").as_bytes(), 0o700)?;
+        let plain = spell_out(upper, marks, over, &place)?;
+        drop(whole);
+        Ok(plain)
     }
 
     fn kept_try(&self, word: &str) -> Result<(Known, Vec<View>)> {

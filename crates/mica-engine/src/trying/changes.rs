@@ -3,13 +3,22 @@
 use std::collections::BTreeSet;
 
 use mica_core::{Attrs, Change, ChangeKind, Layer as _, LayerEntry, RelPath, Stack};
-use mica_layer::DirLayer;
+use mica_layer::{DirLayer, Over, Reach, UpperLayer};
 use mica_sys::Dir;
 
 use crate::container::{Known, View, ViewKind};
 use crate::diff::one_mount;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::trying::machine;
+use crate::trying::whole::Whole;
+
+/// What an upper stands over, open.
+pub(super) struct Lowered {
+    pub(super) dir: Dir,
+    /// Where it is mounted for this alone.
+    pub(super) whole: Option<Whole>,
+}
 
 impl Engine {
     /// What each view's upper changed, with the paths that the machine has.
@@ -17,21 +26,24 @@ impl Engine {
         let mut all = Vec::new();
         for view in views {
             let Some(upper) = self.upper_of(known, view)? else { continue };
-            let target = match self.below_of(known, view) {
-                Ok(target) => target,
+            let below = match self.below_of(known, view) {
+                Ok(below) => below,
                 // It was unmounted meanwhile, and nothing was written there.
                 Err(_) if upper.read_dir()?.is_empty() => continue,
                 Err(error) => return Err(error.while_(format_args!("compare with {}", view.target.display()))),
             };
             let prefix = RelPath::parse_loose(view.target.as_os_str().as_encoded_bytes())
                 .map_err(|error| Error::because(Kind::System, "a mount has no usable path", error))?;
-            if self.has_other_root(&upper, &target)? {
+            if self.has_other_root(&upper, &below.dir)? {
                 all.push(Change { path: prefix.clone(), kind: ChangeKind::Changed });
             }
-            let below = Stack::new(vec![DirLayer::new(target, self.store.marks())]);
-            let upper = DirLayer::new(upper, self.store.marks());
+            let Lowered { dir, whole } = below;
+            let below = Stack::new(vec![DirLayer::new(dir, self.store.marks())]);
+            let over = Over { below: &below, ability: self.store.ability(), reach: Reach::CopiedUp };
+            let upper = UpperLayer::new(upper, self.store.marks(), over)?;
             let changes = without_the_machines_own(mica_core::changes(&upper, &below)?, &upper, &below)?;
             all.extend(changes.into_iter().map(|change| Change { path: prefix.join_path(&change.path), ..change }));
+            drop(whole);
         }
         all.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(all)
@@ -48,10 +60,16 @@ impl Engine {
 
 impl Engine {
     /// What a view's upper stands over.
-    fn below_of(&self, known: &Known, view: &View) -> Result<Dir> {
+    pub(super) fn below_of(&self, known: &Known, view: &View) -> Result<Lowered> {
+        let alone = |dir| Lowered { dir, whole: None };
         match view.kind {
-            ViewKind::Mount | ViewKind::Directory => one_mount(&view.target),
-            ViewKind::Frame => Ok(Dir::open(&known.container.path().join(&view.place).join("frame"))?),
+            ViewKind::Mount | ViewKind::Directory => one_mount(&view.target).map(alone),
+            ViewKind::Frame => Ok(alone(Dir::open(&known.container.path().join(&view.place).join("frame"))?)),
+            ViewKind::Tree => {
+                let seen = machine::visible(self.store.path(), self.store.run_root())?;
+                let whole = self.whole(known.container.id().as_str(), &seen)?;
+                Ok(Lowered { dir: whole.dir()?, whole: Some(whole) })
+            }
         }
     }
 
@@ -69,7 +87,11 @@ impl Engine {
 
 /// Drops what may be the machine's own doing, which goes on meanwhile: a directory that the upper has for the sake of
 /// something inside it, in which nothing came or went, and of which the time alone differs.
-fn without_the_machines_own(changes: Vec<Change>, upper: &DirLayer, below: &Stack<DirLayer>) -> Result<Vec<Change>> {
+fn without_the_machines_own(
+    changes: Vec<Change>,
+    upper: &UpperLayer<'_>,
+    below: &Stack<DirLayer>,
+) -> Result<Vec<Change>> {
     let came_or_went: BTreeSet<RelPath> = changes
         .iter()
         .filter(|change| change.kind != ChangeKind::Changed)
@@ -85,7 +107,7 @@ fn without_the_machines_own(changes: Vec<Change>, upper: &DirLayer, below: &Stac
     Ok(kept)
 }
 
-fn differs_in_time_alone(path: &RelPath, upper: &DirLayer, below: &Stack<DirLayer>) -> Result<bool> {
+fn differs_in_time_alone(path: &RelPath, upper: &UpperLayer<'_>, below: &Stack<DirLayer>) -> Result<bool> {
     let (Some(LayerEntry::Node(now)), Some(then)) = (upper.entry(path)?, below.resolve(path)?) else {
         return Ok(false);
     };

@@ -16,6 +16,8 @@ pub(crate) struct Seen {
     pub(crate) single: Vec<PathBuf>,
     /// Directories that are shown empty.
     pub(crate) masked: Vec<PathBuf>,
+    /// All that is no file of the machine: what is masked, what the command gets anew, and the kernel's interfaces; the outer before the inner.
+    pub(crate) covered: Vec<PathBuf>,
 }
 
 /// What the command gets anew, or not at all.
@@ -89,8 +91,14 @@ fn choose(mounts: &[MountInfo], hide: &[&Path], is_directory: impl Fn(&Path) -> 
     }
     seen.masked = hide.iter().map(|path| path.to_path_buf()).collect();
     seen.masked.sort();
+    let interfaces = mounts.iter().filter(|mount| INTERFACES.contains(&mount.fstype.as_str()));
+    seen.covered = interfaces.map(|mount| mount.target.clone()).collect();
+    seen.covered.extend(OWN.into_iter().map(PathBuf::from).chain(seen.masked.iter().cloned()));
+    seen.covered.sort();
     // What lies in another that is masked is masked with it, and its place is not there any more.
-    seen.masked.dedup_by(|inner, outer| inner.starts_with(outer));
+    for paths in [&mut seen.masked, &mut seen.covered] {
+        paths.dedup_by(|inner, outer| inner.starts_with(outer));
+    }
     seen
 }
 
@@ -138,6 +146,12 @@ mod tests {
         );
         assert_eq!(views, ["/", "/home", "/home/a/mnt", "/tmp"]);
         assert_eq!(single, ["/etc/resolv.conf"]);
+        let mounts = parse_mounts(
+            b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:2 / /proc rw - proc proc rw\n3 1 0:3 / /root/proc rw - proc proc rw\n",
+        )
+        .unwrap();
+        let covered = choose(&mounts, &[Path::new("/var/lib/mica"), Path::new("/run/mica")], |_| true).covered;
+        assert_eq!(covered, ["/dev", "/proc", "/root/proc", "/run", "/sys", "/var/lib/mica"].map(PathBuf::from));
     }
 
     #[test]

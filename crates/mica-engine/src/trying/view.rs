@@ -6,12 +6,15 @@ use mica_runtime::{Launch, Stdio, default_spec};
 use mica_store::Container;
 use mica_sys::Dir;
 use mica_sys::mount::{Mount as DetachedMount, Reach, SetAttrs};
+use mica_union::fuse::{IdRow, Ids, OVERFLOW, Options};
 use mica_union::{Driver, Overlay, UnionDirs, UpperDirs};
 use oci_spec::runtime::{Mount, Spec};
 
 use super::frame::{Frame, Frames};
+use super::whole::Whole;
 use super::{Prepared, Try, machine};
-use crate::container::{Tree, View, bind, host_file, host_name};
+use crate::container::{Tree, View, ViewKind, bind, host_file, host_name};
+use crate::drivers::FUSE;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 
@@ -27,12 +30,16 @@ impl Engine {
             return Err(Error::new(Kind::System, "the try has no container"));
         };
         let volatile = asked.keep.is_none();
+        if seen.views.iter().any(|view| view.kind == ViewKind::Tree) {
+            prepared.whole = Some(self.whole(container.id().as_str(), seen)?);
+        }
+        let whole = prepared.whole.as_ref().map(Whole::path);
         let mut root = None;
         let mut extra_mounts = Vec::new();
         let mut as_they_are = Vec::new();
         let real = &mut prepared.real;
         for view in &seen.views {
-            match self.show(container, view, frames, volatile) {
+            match self.show(container, view, (frames, whole), volatile) {
                 Ok(mount) if view.target == Path::new("/") => root = Some(mount),
                 Ok(mount) => extra_mounts.push((mount.into_fd(), view.target.clone())),
                 Err(error) if view.target == Path::new("/") => return Err(error.while_("show /")),
@@ -77,7 +84,13 @@ impl Engine {
     }
 
     /// A part of the machine's files as a union.
-    fn show(&self, container: &Container, view: &View, frames: &Frames, volatile: bool) -> Result<DetachedMount> {
+    fn show(
+        &self,
+        container: &Container,
+        view: &View,
+        (frames, whole): (&Frames, Option<&Path>),
+        volatile: bool,
+    ) -> Result<DetachedMount> {
         let home = if view.place.as_os_str().is_empty() {
             container.dir().open_dir(b"")?
         } else {
@@ -97,11 +110,32 @@ impl Engine {
                 frame.build(&view.target, &home.open_dir(b"frame")?, wear)?;
                 path.join("frame")
             }
-            None => view.target.clone(),
+            None => whole.filter(|_| view.kind == ViewKind::Tree).unwrap_or(&view.target).to_owned(),
         };
         let upper = UpperDirs { upper: path.join("upper"), work: path.join("work"), volatile };
         let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), marks: self.store.marks() };
-        Ok(DetachedMount::from(Overlay::default().mount(&dirs)?.into_fd()))
+        if view.kind == ViewKind::Tree {
+            return Ok(DetachedMount::from(self.fuse()?.with_options(as_root()).mount(&dirs)?.into_fd()));
+        }
+        let shown = Overlay::default().mount(&dirs);
+        let refused = match shown {
+            Ok(shown) => return Ok(DetachedMount::from(shown.into_fd())),
+            Err(refused) => refused,
+        };
+        // A user's frame is a lower of a kind that overlayfs takes; what it refuses there is the user's in no union either.
+        if self.standing.is_root()
+            && self.choose_driver(Some(FUSE)).is_ok()
+            && let Ok(shown) = self.fuse()?.mount(&dirs)
+        {
+            return Ok(DetachedMount::from(shown.into_fd()));
+        }
+        Err(refused.into())
+    }
+
+    /// The machine's files as one directory, for the container of this ID.
+    pub(super) fn whole(&self, id: &str, seen: &machine::Seen) -> Result<Whole> {
+        let name = format!("{id}-{}", std::process::id());
+        Whole::show(&self.store.run_root().join("machines"), &name, seen)
     }
 
     /// Gives a directory of ours the look of the one that it will stand for. What an ordinary user makes is the user's own.
@@ -149,6 +183,17 @@ impl Engine {
         }
         Ok(spec)
     }
+}
+
+/// Shows what the user's namespace cannot name the owner of as root's, which the command is; that is what most of it is.
+fn as_root() -> Options {
+    let rows = || {
+        let same = |from: u32, count: u32| IdRow { shown: from, stored: from, count };
+        let others = IdRow { shown: 0, stored: OVERFLOW, count: 1 };
+        vec![same(0, OVERFLOW), same(OVERFLOW + 1, u32::MAX - OVERFLOW - 1), others]
+    };
+    let ids = Ids { uids: rows(), gids: rows(), ..Ids::default() };
+    Options { ids, ..Options::new(UnionDirs::default()) }
 }
 
 fn tmpfs(target: &str, options: &str) -> Mount {

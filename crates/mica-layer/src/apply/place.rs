@@ -3,20 +3,21 @@
 use mica_core::{Attrs, Kind, Name, Node, RelPath, Xattrs};
 use mica_sys::{Dir, FileKind, SysError};
 
-use super::changing;
+use super::{Mounts, changing};
 use crate::ladder::{Ladder, open_path};
 use crate::tree::{HOST_LABEL, reading, time};
 use crate::{LayerError, Marks};
 
 pub(super) struct Place {
     marks: Marks,
+    mounts: Mounts,
     /// The number in the next temporary name.
     next: u64,
 }
 
 impl Place {
-    pub(super) const fn new(marks: Marks) -> Self {
-        Self { marks, next: 0 }
+    pub(super) const fn new(marks: Marks, mounts: Mounts) -> Self {
+        Self { marks, mounts, next: 0 }
     }
 
     /// Runs `make` with temporary names until one is free.
@@ -71,7 +72,7 @@ impl Place {
         path: &RelPath,
     ) -> Result<Vec<u8>, LayerError> {
         let wrong = changing(path);
-        let parent = open_path(root, parent, Dir::open_dir_same_mount).map_err(&wrong)?;
+        let parent = open_path(root, parent, self.mounts.open()).map_err(&wrong)?;
         let (made, ()) = self.temporary(|made| parent.link(name.as_bytes(), dir, made)).map_err(&wrong)?;
         Ok(made)
     }

@@ -336,7 +336,7 @@ fn the_root_is_touched_only_where_the_upper_changed_it() {
         let target = scratch.make(format!("target {number}"));
         open(&target).chmod_self(0o700).unwrap();
         open(&target).set_own_xattr(b"user.b", b"").unwrap();
-        let how = Apply { marks: Marks::Trusted, root };
+        let how = Apply { root, ..Apply::default() };
         apply_onto(&open(&place), &how, &open(&target), &mut |_| ()).unwrap();
         let found = open(&target).metadata().unwrap();
         assert_eq!(found.mode, mode, "{number}");

@@ -1,0 +1,85 @@
+//! All of this machine's files as one directory, for a union that may go from one file system to another.
+//!
+//! An ordinary user's namespace can copy no mount without what is mounted in it (mount_namespaces(7), "locked"): so all of them are copied, read-only, and
+//! what is no file of the machine (the kernel's interfaces, what the command gets anew, the store) is covered by empty directories.
+
+use std::path::{Path, PathBuf};
+
+use mica_sys::Dir;
+use mica_sys::mount::{
+    FsContext, Mount, MountAttrFlags, MountError, Propagation, Reach, SetAttrs, UnmountFlags, unmount,
+};
+
+use super::machine::Seen;
+use crate::error::{Error, Kind, Result};
+
+/// The machine's files, mounted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    path: PathBuf,
+}
+
+impl Whole {
+    /// Mounts them at the directory `name` of `home`, which is made.
+    pub(super) fn show(home: &Path, name: &str, seen: &Seen) -> Result<Self> {
+        let attempt = |error: mica_sys::SysError| Error::from(error).while_("show the files of this machine");
+        let machine = Mount::clone_of(Path::new("/"), Reach::Tree).map_err(attempt)?;
+        let alone = SetAttrs { propagation: Some(Propagation::Private), ..SetAttrs::read_only() };
+        machine.set_attrs(&alone, Reach::Tree).map_err(attempt)?;
+        let dir = Dir::open(home.parent().unwrap_or(home))?
+            .ensure_dir(home.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default(), 0o700)?;
+        drop(dir.ensure_dir(name.as_bytes(), 0o700)?);
+        let path = home.join(name);
+        machine.attach(&path).map_err(attempt)?;
+        let whole = Self { path };
+        for hidden in &seen.covered {
+            whole.cover(hidden)?;
+        }
+        Ok(whole)
+    }
+
+    /// Where they are.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Their root.
+    pub(crate) fn dir(&self) -> Result<Dir> {
+        Ok(Dir::open(&self.path)?)
+    }
+
+    fn cover(&self, hidden: &Path) -> Result<()> {
+        let attempt = |error: mica_sys::SysError| Error::from(error).while_(format_args!("cover {}", hidden.display()));
+        let place = self.path.join(hidden.strip_prefix("/").unwrap_or(hidden));
+        match std::fs::symlink_metadata(&place) {
+            Ok(found) if found.is_dir() => {}
+            // There is nothing to be covered, or what is above it is covered, or where the user cannot come.
+            _ => return Ok(()),
+        }
+        empty()
+            .map_err(|error| Error::because(Kind::System, "make an empty directory", error))?
+            .attach(&place)
+            .map_err(attempt)
+    }
+}
+
+fn empty() -> std::result::Result<Mount, MountError> {
+    let empty = FsContext::open("tmpfs")?;
+    empty.string("mode", b"0755")?;
+    empty.create(MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        let parent = self.path.parent().zip(self.path.file_name());
+        // ignored: what stays ends with the namespace, and an empty directory is in nobody's way.
+        match unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) | Err(_) => {}
+        }
+        if let Some((Ok(home), name)) = parent.map(|(home, name)| (Dir::open(home), name)) {
+            match home.rmdir(name.as_encoded_bytes()) {
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+}
