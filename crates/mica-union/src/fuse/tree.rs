@@ -39,6 +39,7 @@ use mica_sys::{Dir, Errno, File, FileKind, SysError};
 use crate::{Role, UnionDirs, UnionError};
 
 mod busy;
+mod devices;
 mod groups;
 mod handles;
 mod links;

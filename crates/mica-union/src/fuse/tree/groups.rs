@@ -52,6 +52,8 @@ impl Wholes {
 /// Reads a whole layer: every directory, and no other file.
 struct Walk<'a> {
     marks: Marks,
+    /// The number of a file, by its device and its own number there.
+    number: &'a dyn Fn(u64, u64) -> u64,
     /// With the path of every name that is no directory's.
     each: &'a mut dyn FnMut(u64, &RelPath, &[u8]),
     redirects: Vec<Redirected>,
@@ -62,8 +64,13 @@ impl Walk<'_> {
         // Handles are opened along the way from the root, so that any depth will do with few of them.
         let mut unread = vec![(RelPath::root(), Some(RelPath::root()))];
         while let Some((at, above)) = unread.pop() {
-            let dir = super::open_at(root, &at)?;
+            let dir = match super::open_at(root, &at) {
+                // A live directory has places where this process may not come: what is there can be brought up by none of its names.
+                Err(Errno::ACCESS | Errno::PERM | Errno::NOENT) if !at.is_root() => continue,
+                opened => opened?,
+            };
             let seen = look_at_self(&dir, self.marks)?;
+            let dev = seen.attributes.metadata.dev;
             let from = match &seen.redirect {
                 _ if seen.opaque => None,
                 None => above,
@@ -76,7 +83,7 @@ impl Walk<'_> {
             }
             for entry in dir.read_dir().map_err(errno)? {
                 if entry.kind != FileKind::Directory {
-                    (self.each)(entry.ino, &at, &entry.name);
+                    (self.each)((self.number)(dev, entry.ino), &at, &entry.name);
                 } else if let Ok(name) = Name::new(&entry.name) {
                     unread.push((at.join(&name), from.as_ref().map(|from| from.join(&name))));
                 }
@@ -86,14 +93,14 @@ impl Walk<'_> {
     }
 }
 
-fn read_whole(root: &Dir, marks: Marks) -> Result<Whole, Errno> {
+fn read_whole(root: &Dir, marks: Marks, number: &dyn Fn(u64, u64) -> u64) -> Result<Whole, Errno> {
     let (mut once, mut more) = (HashSet::new(), HashSet::new());
     let mut count = |ino, _: &RelPath, _: &[u8]| {
         if !once.insert(ino) {
             more.insert(ino);
         }
     };
-    let mut walk = Walk { marks, each: &mut count, redirects: Vec::new() };
+    let mut walk = Walk { marks, number, each: &mut count, redirects: Vec::new() };
     walk.all(root)?;
     let redirects = walk.redirects;
     drop(once);
@@ -106,7 +113,7 @@ fn read_whole(root: &Dir, marks: Marks) -> Result<Whole, Errno> {
                 links.entry(ino).or_default().push(at.join(&name));
             }
         };
-        Walk { marks, each: &mut collect, redirects: Vec::new() }.all(root)?;
+        Walk { marks, number, each: &mut collect, redirects: Vec::new() }.all(root)?;
     }
     Ok(Whole { links, redirects })
 }
@@ -132,7 +139,8 @@ impl Tree {
     fn whole(&self, slot: u16) -> Result<&Whole, Errno> {
         let layer = self.lowers.layer(slot)?;
         let whole = self.wholes.lowers.get(usize::from(slot)).ok_or(Errno::IO)?;
-        whole.get_or_init(|| read_whole(&layer.root, self.marks)).as_ref().map_err(|errno| *errno)
+        let number = |dev, ino| self.lowers.number(slot, dev, ino).unwrap_or(ino);
+        whole.get_or_init(|| read_whole(&layer.root, self.marks, &number)).as_ref().map_err(|errno| *errno)
     }
 
     fn upper_redirects(&self) -> Result<Arc<Vec<Redirected>>, Errno> {
@@ -142,7 +150,7 @@ impl Tree {
             return Ok(Arc::clone(known));
         }
         let mut ignore = |_, _: &RelPath, _: &[u8]| {};
-        let mut walk = Walk { marks: self.marks, each: &mut ignore, redirects: Vec::new() };
+        let mut walk = Walk { marks: self.marks, number: &|_, ino| ino, each: &mut ignore, redirects: Vec::new() };
         walk.all(&upper.root)?;
         Ok(Arc::clone(known.insert(Arc::new(walk.redirects))))
     }

@@ -97,7 +97,8 @@ impl Tree {
         let mut parts = Vec::new();
         for part in &directory.parts {
             let open = self.lower_dir(part)?;
-            parts.push((part.slot, self.names_of(&open, self.lowers.has_named_whiteouts())?));
+            let dev = open.metadata().map_err(errno)?.dev;
+            parts.push((part.slot, dev, self.names_of(&open, self.lowers.has_named_whiteouts())?));
         }
         for _ in 0..64 {
             let upper = self.upper_dir_of(dir)?;
@@ -121,13 +122,13 @@ impl Tree {
                     said.insert(entry.found.name);
                 }
             }
-            for (number, (slot, entries)) in (1u16..).zip(&parts) {
+            for (number, (slot, dev, entries)) in (1u16..).zip(&parts) {
                 for entry in entries {
                     let name = &entry.found.name;
                     if !said.insert(name.clone()) || entry.whiteout || names.find(name).is_some() {
                         continue;
                     }
-                    let ino = self.numbers.lower(*slot, entry.found.ino);
+                    let ino = self.numbers.lower(*slot, self.lowers.number(*slot, *dev, entry.found.ino)?);
                     names.set(name, What::Unseen { part: number }, entry.found.kind, ino);
                 }
             }

@@ -12,6 +12,7 @@ use mica_core::plan::Redirect;
 use mica_layer::Marks;
 use mica_sys::{Dir, Errno};
 
+use super::devices::Devices;
 use super::handles::{Handles, Key};
 use super::named;
 use super::seen::{Attributes, Seen, look, look_at_self};
@@ -113,13 +114,14 @@ pub(crate) struct Lowers {
     marks: Marks,
     /// Whether files called `.wh.NAME` are whiteouts.
     named: bool,
+    devices: Devices,
 }
 
 impl Lowers {
     pub(crate) fn new(layers: Vec<Layer>, marks: Marks, named: bool) -> Self {
         let roots =
             (0..u16::try_from(layers.len()).unwrap_or(u16::MAX)).map(|slot| LowerDir::new(slot, None)).collect();
-        Self { layers, roots, marks, named }
+        Self { layers, roots, marks, named, devices: Devices::default() }
     }
 
     /// Whether files called `.wh.NAME` are whiteouts.
@@ -147,6 +149,11 @@ impl Lowers {
         Ok(attributes.map(|attributes| Merged { parts, attributes }))
     }
 
+    /// The number of a layer's file, by which it is told from all others of the layer.
+    pub(crate) fn number(&self, slot: u16, dev: u64, ino: u64) -> Result<u64, Errno> {
+        Ok(self.devices.number(self.layer(slot)?.dev, dev, ino))
+    }
+
     /// A handle of a directory, opened step by step from the nearest one that is open.
     pub(crate) fn open(&self, dir: &Arc<LowerDir>, handles: &Handles) -> Result<Arc<Dir>, Errno> {
         let mut way: Vec<&Arc<LowerDir>> = Vec::new();
@@ -170,7 +177,11 @@ impl Lowers {
     /// What one directory of one layer has at a name.
     pub(crate) fn in_dir(&self, dir: &Arc<LowerDir>, name: &[u8], handles: &Handles) -> Result<Option<Seen>, Errno> {
         let open = self.open(dir, handles)?;
-        let seen = look(&open, name, self.marks, false)?;
+        let mut seen = look(&open, name, self.marks, false)?;
+        if let Some(seen) = &mut seen {
+            let found = &mut seen.attributes.metadata;
+            found.ino = self.number(dir.slot, found.dev, found.ino)?;
+        }
         if self.named { named::by_names(&open, name, seen) } else { Ok(seen) }
     }
 
