@@ -56,8 +56,10 @@ impl Union {
             self.tree.name(node, dir, names, name, true);
             self.tree.stale(node);
             self.tree.stale(dir);
-            self.tree.link_key(node)
-        })
+            Ok(())
+        })?;
+        // Its number is asked by its name, which must not be locked.
+        self.tree.link_key(node)
     }
 
     /// What making and adopting have in common: a name at which nothing shows is given to something.
