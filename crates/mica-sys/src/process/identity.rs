@@ -58,6 +58,17 @@ pub fn effective_caps() -> Result<Caps, SysError> {
     rustix::thread::capabilities(None).map(|sets| Caps(sets.effective.bits())).map_err(failed("capget", ""))
 }
 
+/// The effective capabilities of a thread, or of a process by its first one, as its own user namespace has them.
+///
+/// # Errors
+/// `ESRCH` where there is none.
+pub fn effective_caps_of(thread: u32) -> Result<Caps, SysError> {
+    let pid = i32::try_from(thread).ok().and_then(rustix::process::Pid::from_raw);
+    let wrong = |errno| failed("capget", thread.to_string())(errno);
+    let pid = pid.ok_or_else(|| wrong(Errno::SRCH))?;
+    rustix::thread::capabilities(Some(pid)).map(|sets| Caps(sets.effective.bits())).map_err(wrong)
+}
+
 /// Takes every capability but `keep` out of the bounding set: no program run from here on can have them.
 pub fn drop_bounding(keep: Caps) -> Result<(), SysError> {
     for number in (0..64).filter(|number| !keep.has(*number)) {

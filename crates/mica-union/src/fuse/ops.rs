@@ -3,6 +3,7 @@
 //! An operation asks the [tree](super::tree) what is known of the places that it names, [`mica_core::plan`] what must be written, lets the
 //! [carrier](super::carry) write it, and tells the tree what stands now.
 
+mod attributes;
 mod change;
 mod content;
 mod create;
@@ -10,6 +11,7 @@ mod ioctl;
 mod look;
 mod names;
 mod open;
+mod xattrs;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,6 +36,8 @@ pub(super) struct Server {
     content: Content,
     ids: Ids,
     acls: bool,
+    xattrs: bool,
+    static_links: bool,
     volatile: bool,
     writeback: bool,
     passthrough: Option<u32>,
@@ -59,6 +63,8 @@ impl Server {
             content: Content::new(),
             ids: options.ids.clone(),
             acls: options.acls,
+            xattrs: options.xattrs,
+            static_links: options.static_links,
             volatile,
             writeback: options.writeback,
             timeout: options.timeout,
@@ -102,6 +108,13 @@ impl Served for Server {
             Request::Lookup { parent, name } => self.lookup(parent, name, out),
             Request::Getattr { node, .. } => self.getattr(node, out),
             Request::Statx { node, .. } => self.statx(node, out),
+            Request::Setattr { node, change } => self.setattr(node, &change, out),
+            Request::Getxattr { node, name, size } => self.getxattr(node, name, size, out),
+            Request::Listxattr { node, size } => self.listxattr(caller, node, size, out),
+            Request::Setxattr { node, name, value, flags, kill_sgid } => {
+                self.setxattr(node, (name, value), flags, kill_sgid, out)
+            }
+            Request::Removexattr { node, name } => self.removexattr(node, name, out),
             Request::Readlink { node } => self.readlink(node, out),
             Request::Readdir { node, offset, size, .. } | Request::Readdirplus { node, offset, size, .. } => {
                 self.readdir(node, offset, size, out)

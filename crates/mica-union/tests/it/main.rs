@@ -13,6 +13,7 @@ mod flat;
 mod flat_crash;
 mod flat_places;
 mod fuse;
+mod fuse_attributes;
 mod memory;
 mod oracle;
 mod overlay;

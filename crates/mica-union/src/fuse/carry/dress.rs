@@ -8,7 +8,7 @@ use mica_sys::{Dir, Errno, File, FileKind, SetTime, SysError};
 
 use super::acl::DefaultAcl;
 use super::mark::CAPABILITY;
-use super::{CarryError, Context, New, Run, Source, Stand};
+use super::{Carrier, CarryError, Context, New, Run, Source, Stand};
 
 /// What set-group-ID is in a mode.
 const SET_GID: u32 = 0o2000;
@@ -40,7 +40,7 @@ impl<C: Context> Run<'_, C> {
                 let asked = self.context.new_file()?;
                 let kind = Kind::CharDevice(Rdev::default());
                 let temp = self.begin();
-                self.make(&temp, &kind)?;
+                self.carrier.make(&temp, &kind)?;
                 let attrs = Attrs { uid: asked.uid, gid: asked.gid, ..Attrs::default() };
                 self.carrier.put_owner_and_mode(&temp, &kind, &attrs)?;
             }
@@ -56,31 +56,6 @@ impl<C: Context> Run<'_, C> {
         name
     }
 
-    /// Makes the temp of its kind, empty and undressed; or the empty file that stands for it. A regular file is given open.
-    fn make(&self, temp: &[u8], kind: &Kind) -> Result<Option<File>, SysError> {
-        let (work, carrier) = (&self.carrier.work, self.carrier);
-        let node = |kind, rdev: &Rdev| work.mknod(temp, kind, UNDRESSED, rdev.major, rdev.minor);
-        if stand_in(kind, &Attrs::default(), &carrier.ability).is_marked_file
-            && let Some((mark, value)) = carrier.marks.of_device(kind)
-        {
-            drop(work.create_file(temp, UNDRESSED)?);
-            work.set_xattr(temp, mark, &value)?;
-            return Ok(None);
-        }
-        match kind {
-            Kind::File { .. } => return work.create_file(temp, UNDRESSED).map(Some),
-            Kind::Directory { .. } => work.mkdir(temp, 0o700)?,
-            Kind::Symlink { target } => work.symlink(target, temp)?,
-            Kind::CharDevice(rdev) => node(FileKind::CharDevice, rdev)?,
-            Kind::BlockDevice(rdev) => node(FileKind::BlockDevice, rdev)?,
-            Kind::Fifo => node(FileKind::Fifo, &Rdev::default())?,
-            Kind::Socket => node(FileKind::Socket, &Rdev::default())?,
-            // A link to a parent layer's file shows as that file; a kind that does not exist yet shows as nothing.
-            _ => return Err(SysError::new("mknodat", temp, Errno::INVAL)),
-        }
-        Ok(None)
-    }
-
     fn dress_file(&mut self, spot: &C::Spot, content: Content, joining: bool) -> Result<(), CarryError> {
         let mut source = self.context.source(spot)?;
         let cut = if content == Content::Cut { Some(self.context.cut()?) } else { None };
@@ -92,7 +67,7 @@ impl<C: Context> Run<'_, C> {
         let later = content == Content::Later;
         let lower = if later || joining { Some(self.context.lower_path(spot)?) } else { None };
         let temp = self.begin();
-        let file = self.make(&temp, &source.node.kind)?;
+        let file = self.carrier.make(&temp, &source.node.kind)?;
         if let (Some(file), Kind::File { size, .. }) = (&file, &source.node.kind) {
             match cut {
                 Some(cut) => self.put_start(spot, file, *size, cut.size)?,
@@ -156,7 +131,7 @@ impl<C: Context> Run<'_, C> {
     pub(super) fn dress_directory(&mut self, spot: &C::Spot) -> Result<(), CarryError> {
         let source = self.context.source(spot)?;
         let temp = self.begin();
-        self.make(&temp, &source.node.kind)?;
+        self.carrier.make(&temp, &source.node.kind)?;
         self.carrier.put_attributes(&temp, &source)?;
         Ok(self.put_marks(&temp, &source)?)
     }
@@ -199,7 +174,7 @@ impl<C: Context> Run<'_, C> {
             }
         }
         let temp = self.begin();
-        let file = self.make(&temp, &new.kind)?;
+        let file = self.carrier.make(&temp, &new.kind)?;
         self.carrier.put_owner_and_mode(&temp, &new.kind, &attrs)?;
         if opaque {
             self.carrier.work.set_xattr(&temp, self.carrier.marks.opaque(), b"y")?;
@@ -236,6 +211,51 @@ impl<C: Context> Run<'_, C> {
                 Ok(true)
             }
         }
+    }
+}
+
+impl Carrier {
+    /// Makes the temp of its kind, empty and undressed; or the empty file that stands for it. A regular file is given open.
+    fn make(&self, temp: &[u8], kind: &Kind) -> Result<Option<File>, SysError> {
+        let work = &self.work;
+        let node = |kind, rdev: &Rdev| work.mknod(temp, kind, UNDRESSED, rdev.major, rdev.minor);
+        if stand_in(kind, &Attrs::default(), &self.ability).is_marked_file
+            && let Some((mark, value)) = self.marks.of_device(kind)
+        {
+            drop(work.create_file(temp, UNDRESSED)?);
+            work.set_xattr(temp, mark, &value)?;
+            return Ok(None);
+        }
+        match kind {
+            Kind::File { .. } => return work.create_file(temp, UNDRESSED).map(Some),
+            Kind::Directory { .. } => work.mkdir(temp, 0o700)?,
+            Kind::Symlink { target } => work.symlink(target, temp)?,
+            Kind::CharDevice(rdev) => node(FileKind::CharDevice, rdev)?,
+            Kind::BlockDevice(rdev) => node(FileKind::BlockDevice, rdev)?,
+            Kind::Fifo => node(FileKind::Fifo, &Rdev::default())?,
+            Kind::Socket => node(FileKind::Socket, &Rdev::default())?,
+            // A link to a parent layer's file shows as that file; a kind that does not exist yet shows as nothing.
+            _ => return Err(SysError::new("mknodat", temp, Errno::INVAL)),
+        }
+        Ok(None)
+    }
+
+    /// Copies a lower file that has lost its names to one without a name in the upper; `content` is that of a regular file. The handle is for its
+    /// path alone.
+    ///
+    /// # Errors
+    /// Of the first call that was refused; nothing is left then.
+    pub(crate) fn copy_unnamed(&self, source: &Source, content: Option<&File>) -> Result<File, SysError> {
+        let temp = self.temporary();
+        let copied = self.make(&temp, &source.node.kind).and_then(|file| {
+            if let (Some(file), Some(content)) = (file, content) {
+                file.copy_from(content)?;
+            }
+            self.put_attributes(&temp, source)?;
+            self.work.open_path(&temp)
+        });
+        self.discard(&temp);
+        copied
     }
 }
 

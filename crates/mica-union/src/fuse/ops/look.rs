@@ -58,7 +58,10 @@ impl Server {
             mtime: found.mtime,
             ctime: found.ctime,
             mode: kind_bits(found.kind) | found.mode,
-            nlink: u32::try_from(found.nlink).unwrap_or(u32::MAX),
+            nlink: match found.kind {
+                FileKind::Directory if self.static_links => 1,
+                _ => u32::try_from(found.nlink).unwrap_or(u32::MAX),
+            },
             uid: self.ids.shown_uid(found.uid),
             gid: self.ids.shown_gid(found.gid),
             device: Device { major: found.rdev_major, minor: found.rdev_minor },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mica_core::plan::Redirect;
-use mica_sys::{Access, Dir, Errno, File, FileKind};
+use mica_sys::{Access, Dir, Errno, File, FileKind, Subject};
 
 use super::handles::Key;
 use super::lowers::{LowerDir, LowerFile, Shown};
@@ -261,6 +261,30 @@ impl Tree {
         }
         let read = |dir: &Dir, name: &[u8]| dir.read_link(name).map_err(errno);
         if node.is_up() { self.at_upper(node, read) } else { self.at_lower(&self.lower_file(node)?, read) }
+    }
+
+    /// Asks what has a file's attributes now, in the upper or in the topmost lower that states them. No names may be locked.
+    ///
+    /// # Errors
+    /// `ENOENT` where it moved or came up meanwhile: then it is asked again; what `ask` says.
+    pub(crate) fn at_attributes<T>(
+        &self,
+        node: &Node,
+        ask: &dyn Fn(&Subject<'_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        if let Some(orphan) = self.orphan(node) {
+            return ask(&Subject::file(&orphan));
+        }
+        let named = |dir: &Dir, name: &[u8]| ask(&Subject::Name(dir, name));
+        match &node.directory {
+            Some(_) if node.is_up() => ask(&Subject::dir(&*self.upper_dir(node)?)),
+            Some(directory) => match directory.parts.first() {
+                Some(part) if part.place().is_none() => ask(&Subject::dir(&*self.lower_dir(part)?)),
+                _ => self.at_stated(directory, named),
+            },
+            None if node.is_up() => self.at_upper(node, named),
+            None => self.at_lower(&self.lower_file(node)?, named),
+        }
     }
 
     /// The attributes that show: owners as they are on disk. No names may be locked.

@@ -100,6 +100,16 @@ impl Tree {
         self.orphans().get(&node.id).map(Arc::clone)
     }
 
+    /// A lower file that has lost its names stands in the upper now, without a name.
+    pub(crate) fn came_up_unnamed(&self, node: &Node, file: &Arc<File>) {
+        self.orphans().insert(node.id, Arc::clone(file));
+        let mut state = node.state();
+        state.upper = Some(Standing::default());
+        state.lower = Lower::No;
+        state.names = Some(0);
+        state.stale = true;
+    }
+
     fn orphans(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<u64, Arc<File>>> {
         self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mica_core::plan::{At, Content, Dress, Features, Here, Mark, Merge, Op, Parent, Place, RedirectKind, Step, plan};
-use mica_sys::{Errno, SysError};
+use mica_sys::{Errno, File, FileKind, SysError};
 
 use super::context::Places;
 use super::facts::{Facts, Wanted};
@@ -183,6 +183,25 @@ impl Union {
         Ok(())
     }
 
+    /// Brings up a lower file whose last name is gone: it gets none in the upper.
+    fn bring_up_unnamed(&self, node: &Arc<Node>) -> Result<Arc<File>, Errno> {
+        let _held = self.tree.hold(node, node);
+        if let Some(held) = self.tree.orphan(node) {
+            return Ok(held);
+        }
+        if node.is_up() || node.is_directory() || !node.state().at.is_empty() {
+            return Err(Errno::STALE);
+        }
+        let source = self.source_of(node)?;
+        let content = match node.kind {
+            FileKind::File => Some(self.tree.open_below(node)?),
+            _ => None,
+        };
+        let file = Arc::new(self.carrier()?.copy_unnamed(&source, content.as_ref()).map_err(errno)?);
+        self.tree.came_up_unnamed(node, &file);
+        Ok(file)
+    }
+
     /// Changes a file that has no name any more and that somebody has open.
     fn change_unnamed(
         &self,
@@ -191,14 +210,17 @@ impl Union {
         act: &mut dyn FnMut(&Target<'_>) -> Result<(), SysError>,
     ) -> Result<(), Errno> {
         let leaf = mica_core::plan::UpperLeaf {
-            regular: node.kind == mica_sys::FileKind::File,
+            regular: node.kind == FileKind::File,
             data: mica_core::plan::Data::Whole,
             joining: false,
         };
         let here = if node.is_directory() { Here::Directory(Merge::Alone { opaque: false }) } else { Here::Leaf(leaf) };
         let alone = Place { parent: Parent::Alone, here, below: mica_core::plan::Below::Nothing };
         plan(op(alone), self.carrier()?.features()).map_err(refused)?;
-        let held = self.tree.orphan(node).ok_or(Errno::STALE)?;
+        let held = match self.tree.orphan(node) {
+            Some(held) => held,
+            None => self.bring_up_unnamed(node)?,
+        };
         let done = act(&Target::Unnamed(&held)).map_err(errno);
         self.tree.stale(node);
         done

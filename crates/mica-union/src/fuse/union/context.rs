@@ -52,7 +52,7 @@ fn node_of(spot: &Spot) -> Result<&Arc<Node>, SysError> {
 
 impl Union {
     /// What shows from the lowers at a node, as its copy must be.
-    fn source_of(&self, node: &Node) -> Result<Source, Errno> {
+    pub(super) fn source_of(&self, node: &Node) -> Result<Source, Errno> {
         let marks = self.tree.marks();
         let read = |dir: &Dir, name: &[u8]| Source::read(dir, name, marks).map_err(super::errno);
         let mut source = match &node.directory {

@@ -1,0 +1,352 @@
+//! Attributes set through a mount, held against a plain directory in which the same is done by the same user.
+
+use std::os::fd::AsFd;
+
+use mica_layer::Marks;
+use mica_sys::process::FsIds;
+use mica_sys::{Access, Dir, Errno, Metadata, SetTime, SetXattr, Subject, SysError, Time};
+use mica_testkit::{Scratch, Snapshot, Tree, needs};
+use mica_union::fuse::{Fuse, Options};
+use mica_union::{Driver, Mounted, UnionDirs, UpperDirs};
+
+/// Lets user 5 do all, with a mask of all.
+const ACL: &[u8] = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x07\0\x05\0\0\0\x04\0\x05\0\xff\xff\xff\xff\x10\0\x07\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+/// `cap_net_raw=ep`.
+const CAPABILITY: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+const ACCESS: &[u8] = b"system.posix_acl_access";
+const DEFAULT: &[u8] = b"system.posix_acl_default";
+
+fn lower() -> Tree {
+    let mut tree = Tree::new();
+    tree.name("small").content("small").mode(0o6755).uid(1000).gid(1000).xattr("user.a", "1").end();
+    tree.name("linked").hard("small").end();
+    tree.name("dir/").mode(0o755).uid(1000).gid(1000).end();
+    tree.name("dir/in").content("in").mode(0o600).end();
+    tree.name("link").symlink("dir/in").uid(1000).end();
+    tree.name("sgid/").mode(0o2777).gid(77).end();
+    tree.name("large").content(vec![b'l'; 100_000]).uid(1000).gid(1001).xattr("trusted.t", "t").end();
+    tree.name("pipe").fifo().mode(0o640).end();
+    tree.name("null").char(1, 3).mode(0o666).end();
+    tree.name("marks").content("").xattr("trusted.overlay.opaque", "y").end();
+    tree
+}
+
+/// A union over a lower, mounted, and a plain directory that shows the same.
+struct Both {
+    scratch: Scratch,
+    dirs: UnionDirs,
+    driver: Fuse,
+    mounted: Option<Mounted>,
+    lower: Snapshot,
+}
+
+impl Both {
+    fn new() -> Self {
+        Self::with(Fuse::in_process())
+    }
+
+    fn with(driver: Fuse) -> Self {
+        let scratch = Scratch::in_memory();
+        let [at, upper, work, plain] = ["lower", "upper", "work", "plain"].map(|name| scratch.make(name));
+        lower().write_layer(&at, Marks::Trusted);
+        lower().write_to(&plain);
+        let upper = UpperDirs { upper, work, volatile: false };
+        let dirs = UnionDirs { lowers: vec![at.clone()], upper: Some(upper), marks: Marks::Trusted };
+        let lower = Snapshot::of(&at);
+        let mut both = Self { scratch, dirs, driver, mounted: None, lower };
+        both.mount();
+        both
+    }
+
+    fn mount(&mut self) {
+        self.mounted = None;
+        self.mounted = Some(self.mounted_again());
+    }
+
+    /// The server of the mount before needs a moment to end.
+    fn mounted_again(&self) -> Mounted {
+        for _ in 0..500 {
+            match self.driver.mount(&self.dirs) {
+                Ok(mounted) => return mounted,
+                Err(mica_union::UnionError::InUse { .. }) => std::thread::sleep(std::time::Duration::from_millis(10)),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        panic!("the upper stays in use");
+    }
+
+    fn union(&self) -> Dir {
+        self.mounted.as_ref().unwrap().dir().unwrap()
+    }
+
+    fn plain(&self) -> Dir {
+        Dir::open(&self.scratch.path().join("plain")).unwrap()
+    }
+
+    /// Does the same in both, as somebody; the answers must be the same. Says them.
+    fn both<T: PartialEq + std::fmt::Debug>(
+        &self,
+        (uid, gid): (u32, u32),
+        what: &str,
+        act: impl Fn(&Dir) -> Result<T, SysError>,
+    ) -> Result<T, Errno> {
+        let roots = [self.plain(), self.union()];
+        let _ids = FsIds::take(uid, gid).unwrap();
+        let [plain, union] = roots.map(|root| act(&root).map_err(|error| error.errno()));
+        assert_eq!(plain, union, "{what} as {uid}: a plain directory says the first, the union the second");
+        union
+    }
+
+    /// The same where a refusal is as good an answer.
+    fn ask<T: PartialEq + std::fmt::Debug>(
+        &self,
+        who: (u32, u32),
+        what: &str,
+        act: impl Fn(&Dir) -> Result<T, SysError>,
+    ) {
+        match self.both(who, what, act) {
+            // ignored: they have been compared.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Both trees are the same, now and after the next mount.
+    fn agree(&mut self, after: &str) {
+        for _ in 0..2 {
+            let wanted = Tree::read_dir(&self.plain()).without_times();
+            wanted.assert_is(&Tree::read_dir(&self.union()).without_times(), after);
+            self.mount();
+        }
+        self.lower.assert_unchanged(&self.dirs.lowers[0], after);
+    }
+}
+
+const ROOT: (u32, u32) = (0, 0);
+const OWNER: (u32, u32) = (1000, 1000);
+const OTHER: (u32, u32) = (2000, 2000);
+const NAMES: [&[u8]; 9] = [b"small", b"large", b"dir", b"sgid", b"link", b"pipe", b"null", b"marks", b"linked"];
+
+fn each(what: &str, who: &[(u32, u32)], act: impl Fn(&Subject<'_>) -> Result<(), SysError>) {
+    let mut both = Both::new();
+    for who in who {
+        for name in NAMES {
+            let what = format!("{what} of {}", name.escape_ascii());
+            both.ask(*who, &what, |root| act(&Subject::Name(root, name)));
+        }
+        both.ask(*who, what, |root| act(&Subject::dir(root)));
+    }
+    both.agree(what);
+}
+
+#[test]
+fn modes_are_set_on_all_that_has_one() {
+    needs!(root, fuse);
+    each("chmod", &[ROOT, OTHER], |subject| subject.set_mode(0o2751));
+    each("chmod", &[OWNER], |subject| subject.set_mode(0o6777));
+}
+
+#[test]
+fn a_new_owner_takes_the_rights_of_the_old_one_away() {
+    needs!(root, fuse);
+    each("chown", &[ROOT, OTHER], |subject| subject.set_owner(Some(5), Some(6)));
+    each("chgrp", &[OWNER, ROOT], |subject| subject.set_owner(None, Some(1000)));
+    each("chown to nobody", &[OWNER, ROOT], |subject| subject.set_owner(None, None));
+    each("chown after setcap", &[ROOT], |subject| {
+        subject.set_xattr(b"security.capability", CAPABILITY, SetXattr::Any)?;
+        subject.set_owner(Some(7), None)
+    });
+}
+
+#[test]
+fn times_are_set_one_by_one() {
+    needs!(root, fuse);
+    let mut both = Both::new();
+    let time = Time { secs: -5, nanos: 999_999_999 };
+    let shown = |found: Metadata| (found.atime, found.mtime);
+    for name in NAMES {
+        let set = |access, modification| {
+            let what = format!("utimens of {}", name.escape_ascii());
+            both.both(ROOT, &what, |root| root.set_times(name, access, modification)).unwrap();
+            both.both(ROOT, &what, |root| root.stat(name).map(shown)).unwrap()
+        };
+        assert_eq!(set(SetTime::To(time), SetTime::To(Time { secs: 9, nanos: 1 })).0, time);
+        assert_eq!(set(SetTime::Keep, SetTime::To(time)), (time, time));
+    }
+    let now = |root: &Dir| root.set_times(b"small", SetTime::Now, SetTime::Keep);
+    both.both(ROOT, "touch", now).unwrap();
+    let found = both.union().stat(b"small").unwrap();
+    assert!(found.atime.secs > 1_700_000_000 && found.mtime == time, "{found:?}");
+    let denied = both.both(OTHER, "touch", |root| root.set_times(b"small", SetTime::To(time), SetTime::Keep));
+    assert_eq!(denied, Err(Errno::PERM));
+    both.agree("times");
+}
+
+#[test]
+fn sizes_are_set_by_name_and_by_handle() {
+    needs!(root, fuse);
+    for size in [0, 3, 70_000, 300_000] {
+        for who in [ROOT, OWNER, OTHER] {
+            let mut both = Both::new();
+            for name in [&b"small"[..], b"large", b"marks", b"dir/in"] {
+                let (dir, name) = match name.strip_prefix(b"dir/") {
+                    Some(name) => (&b"dir"[..], name),
+                    None => (&b""[..], name),
+                };
+                let what = format!("{} cut to {size}", name.escape_ascii());
+                both.ask(who, &what, |root| {
+                    let file = Subject::Name(&root.open_dir(dir)?, name).open(Access::ReadWrite)?;
+                    file.set_len(size)?;
+                    file.metadata().map(|found| (found.size, found.mode))
+                });
+            }
+            both.agree(&format!("{size}"));
+        }
+    }
+}
+
+#[test]
+fn a_file_without_a_name_is_changed_by_its_handle() {
+    needs!(root, fuse);
+    let both = Both::new();
+    for (name, access) in [
+        (&b"small"[..], Access::ReadWrite),
+        (b"dir/in", Access::Read),
+        (b"large", Access::Read),
+        (b"pipe", Access::Read),
+    ] {
+        let what = format!("{}, removed", name.escape_ascii());
+        both.both(ROOT, &what, |root| {
+            let (root, name) = match name.strip_prefix(b"dir/") {
+                Some(name) => (&root.open_dir(b"dir")?, name),
+                None => (root, name),
+            };
+            let file = Subject::Name(root, name).open(access)?;
+            // Of the first it is one of two names.
+            root.unlink(name)?;
+            let subject = Subject::Handle(file.as_fd(), name);
+            subject.set_mode(0o611)?;
+            subject.set_owner(Some(3), Some(4))?;
+            subject.set_xattr(b"trusted.late", b"1", SetXattr::Create)?;
+            subject.set_times(SetTime::Keep, SetTime::To(Time { secs: 5, nanos: 0 }))?;
+            let found = subject.metadata()?;
+            Ok((found.mode, found.uid, found.mtime, subject.xattr(b"trusted.late")?, subject.xattrs()?))
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn attributes_are_set_read_listed_and_removed_on_every_kind() {
+    needs!(root, fuse);
+    for (attribute, value) in [
+        (&b"user.a"[..], &b"x"[..]),
+        (b"user.new", b""),
+        (b"trusted.t", b"\0\xff"),
+        (b"security.any", b"s"),
+        (b"security.capability", CAPABILITY),
+        (b"trusted.overlay.redirect", b"/somewhere"),
+        (b"trusted.overlay.opaque", b"x"),
+        (b"trusted.overlay.overlay.metacopy", b""),
+        (ACCESS, ACL),
+        (DEFAULT, ACL),
+        (ACCESS, b"no list"),
+        (b"nonsense", b""),
+        (b"user.", b""),
+    ] {
+        let name = attribute.escape_ascii().to_string();
+        for how in [SetXattr::Any, SetXattr::Create, SetXattr::Replace] {
+            each(&format!("{how:?} {name}"), &[ROOT], |subject| subject.set_xattr(attribute, value, how));
+        }
+        each(&format!("remove {name}"), &[ROOT], |subject| subject.remove_xattr(attribute));
+        each(&format!("set, get and remove {name}"), &[ROOT], |subject| {
+            subject.set_xattr(attribute, value, SetXattr::Any)?;
+            let mut names = subject.xattrs()?;
+            names.sort();
+            assert!(names.contains(&attribute.to_vec()), "{name} is not listed");
+            subject.xattr(attribute).map(drop)?;
+            subject.remove_xattr(attribute)
+        });
+    }
+}
+
+#[test]
+fn values_are_as_long_as_the_file_system_keeps_them() {
+    needs!(root, fuse);
+    let both = Both::new();
+    for length in [0, 1, 255, 256, 257, 4096, 65_536] {
+        let value = vec![b'v'; length];
+        let set = |root: &Dir| {
+            root.set_xattr(b"large", b"user.long", &value)?;
+            root.get_xattr(b"large", b"user.long")
+        };
+        assert_eq!(both.both(ROOT, "long", set).unwrap().as_ref(), Some(&value), "{length}");
+    }
+    let too_long = |root: &Dir| root.set_xattr(b"large", b"user.long", &[0; 65_537]);
+    assert_eq!(both.both(ROOT, "too long", too_long), Err(Errno::TOOBIG));
+    let name = [b"user.", &[b'n'; 251][..]].concat();
+    assert_eq!(both.both(ROOT, "long name", |root| root.set_xattr(b"large", &name, b"")), Err(Errno::RANGE));
+}
+
+#[test]
+fn a_mode_and_a_list_follow_each_other() {
+    needs!(root, fuse);
+    let mut both = Both::new();
+    for name in [&b"small"[..], b"large", b"dir"] {
+        let mode_and_list = |root: &Dir| Ok((root.stat(name)?.mode, root.get_xattr(name, ACCESS)?));
+        both.both(ROOT, "an ACL", |root| root.set_xattr(name, ACCESS, ACL)).unwrap();
+        let (mode, _) = both.both(ROOT, "an ACL", mode_and_list).unwrap();
+        assert_eq!(mode & 0o777, 0o670, "the mode has the list's mask");
+        both.both(ROOT, "chmod", |root| root.chmod(name, 0o711)).unwrap();
+        both.both(ROOT, "chmod", mode_and_list).unwrap();
+        // Only user 5 is let in by the list.
+        both.both(ROOT, "an ACL", |root| root.set_xattr(name, ACCESS, ACL)).unwrap();
+        for who in [(5, 5), (6, 6)] {
+            both.ask(who, "reading", |root| Subject::Name(root, name).open(Access::Read).map(drop));
+        }
+    }
+    both.agree("lists");
+}
+
+/// A member of another group sets a list on a file of setgid: the bit goes.
+#[test]
+fn a_list_set_by_somebody_of_another_group_takes_setgid() {
+    needs!(root, fuse);
+    let mut both = Both::new();
+    both.both(ROOT, "chmod", |root| root.chown(b"large", 1000, 77).and_then(|()| root.chmod(b"large", 0o2775)))
+        .unwrap();
+    let wanted = both.both(OWNER, "an ACL", |root| {
+        root.set_xattr(b"large", ACCESS, ACL)?;
+        root.stat(b"large").map(|found| found.mode)
+    });
+    assert_eq!(wanted, Ok(0o670));
+    both.agree("setgid");
+}
+
+#[test]
+fn without_lists_setting_one_is_not_supported() {
+    needs!(root, fuse);
+    let options = Options { acls: false, ..Options::new(UnionDirs::default()) };
+    let both = Both::with(Fuse::in_process().with_options(options));
+    let set = both.union().set_xattr(b"small", ACCESS, ACL).unwrap_err();
+    assert_eq!(set.errno(), Errno::OPNOTSUPP);
+    both.union().set_xattr(b"small", b"user.a", b"2").unwrap();
+    let options = Options { xattrs: false, static_links: true, ..Options::new(UnionDirs::default()) };
+    let both = Both::with(Fuse::in_process().with_options(options));
+    assert_eq!(both.union().set_xattr(b"small", b"user.a", b"2").unwrap_err().errno(), Errno::OPNOTSUPP);
+    assert_eq!(both.union().list_xattrs(b"small").unwrap(), Vec::<Vec<u8>>::new());
+    assert_eq!(both.union().stat(b"dir").unwrap().nlink, 1);
+}
+
+/// Links of a lower file are one file, and what is set on one shows at the other.
+#[test]
+fn what_is_set_on_one_name_shows_at_all() {
+    needs!(root, fuse);
+    let mut both = Both::new();
+    both.both(ROOT, "chmod", |root| root.chmod(b"linked", 0o604)).unwrap();
+    let found = both.both(ROOT, "stat", |root| root.stat(b"small").map(|found| (found.mode, found.nlink))).unwrap();
+    assert_eq!(found, (0o604, 2));
+    let numbers = [&b"small"[..], b"linked"].map(|name| both.union().stat(name).unwrap().ino);
+    assert_eq!(numbers[0], numbers[1]);
+    both.agree("links");
+    assert_eq!(both.union().stat(b"linked").unwrap().ino, numbers[0], "the number changed with the mount");
+}
