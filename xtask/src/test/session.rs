@@ -74,7 +74,8 @@ fn missing(turns: &[Turn]) -> Result<Option<String>> {
         return Ok(Some("needs root".to_owned()));
     }
     let programs = turns.iter().filter_map(|turn| turn.command.split_whitespace().next());
-    let absent = programs.filter(|program| *program != "mica").find(|program| !tool::on_path(program));
+    let absent =
+        programs.filter(|program| !["mica", "mica-fuse"].contains(program)).find(|program| !tool::on_path(program));
     Ok(absent.map(|program| format!("needs {program}")))
 }
 

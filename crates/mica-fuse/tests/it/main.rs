@@ -11,6 +11,7 @@
 mod command;
 mod common;
 mod mounting;
+mod podman;
 mod unprivileged;
 
 /// A file that is not named above would never run.

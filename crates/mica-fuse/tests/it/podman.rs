@@ -1,0 +1,261 @@
+//! podman and buildah with the program as their `mount_program`: the same work done with plain copies gives the same images.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mica_testkit::{Scratch, busybox_rootfs, in_mount_namespace, needs};
+
+use crate::common::{PROGRAM, Said, end_servers_below, limited, quiet, said};
+
+/// How a store shows its layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// By the program under test.
+    Ours,
+    /// By the program that ours stands in for.
+    #[allow(dead_code, reason = "a test below")]
+    Theirs,
+    /// As plain copies.
+    Copied,
+}
+
+/// A store of podman and buildah, which is gone with the test.
+struct Store {
+    scratch: Scratch,
+    shown: Shown,
+}
+
+impl Store {
+    fn new(shown: Shown) -> Self {
+        let scratch = Scratch::new();
+        // It would raise limits that only the machine's own root may raise.
+        let config = "[containers]\ndefault_ulimits=[\"nofile=1024:1024\",\"nproc=1024:1024\"]\n";
+        fs::write(scratch.path().join("containers.conf"), config).unwrap();
+        Self { scratch, shown }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// podman or buildah on this store.
+    fn command(&self, program: &str, words: &[&str]) -> Command {
+        let mut command = limited(program);
+        command.env("CONTAINERS_CONF", self.path("containers.conf")).env("TMPDIR", self.scratch.make("t"));
+        command.arg("--root").arg(self.path("root")).arg("--runroot").arg(self.path("run"));
+        if program == "podman" {
+            // The cgroups of this machine may be of the older kind, which crun does not take.
+            command.arg("--tmpdir").arg(self.path("tmp")).args(["--cgroup-manager", "cgroupfs", "--runtime", "runc"]);
+        }
+        let mount_program = match self.shown {
+            Shown::Ours => Some(PROGRAM),
+            Shown::Theirs => Some("/usr/bin/fuse-overlayfs"),
+            Shown::Copied => None,
+        };
+        match mount_program {
+            Some(program) => {
+                command.args(["--storage-driver", "overlay"]);
+                command.args(["--storage-opt", &format!("overlay.mount_program={program}")]);
+            }
+            None => drop(command.args(["--storage-driver", "vfs"])),
+        }
+        command.args(words);
+        command
+    }
+
+    /// Runs podman to its success and gives what it printed.
+    #[track_caller]
+    fn podman(&self, words: &[&str]) -> String {
+        did(&mut self.command("podman", words))
+    }
+
+    /// Runs buildah to its success and gives what it printed.
+    #[track_caller]
+    fn buildah(&self, words: &[&str]) -> String {
+        did(&mut self.command("buildah", words))
+    }
+
+    /// An image of busybox, with a little tree in it.
+    fn base(&self) {
+        let root = self.scratch.make("rootfs");
+        busybox_rootfs(&root);
+        let made = "mkdir -p srv/deep/er srv/gone srv/again srv/over usr; echo 1 > srv/deep/er/one; echo 2 > srv/gone/two; echo 3 > srv/again/three; \
+                    echo 4 > srv/file; ln srv/file srv/link; ln -s file srv/symlink; echo 5 > srv/over/five; chmod 640 srv/file; chown 7:8 srv/gone/two; \
+                    mkfifo srv/fifo; head -c 300000 /dev/zero | tr '\\0' x > srv/big; touch -h -d 2020-01-01 srv/symlink srv/deep";
+        quiet(limited("sh").args(["-ec", made]).current_dir(&root));
+        let tar = self.path("base.tar");
+        quiet(limited("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg("."));
+        self.podman(&["import", "-q", tar.to_str().unwrap(), "base"]);
+    }
+
+    /// A container that changes much of the tree, left stopped.
+    fn change(&self, name: &str, image: &str, script: &str) {
+        self.podman(&["run", "--name", name, "--network", "none", image, "sh", "-ec", script]);
+    }
+
+    /// What an image's tree is: what `find` says of each path, and what is in the files.
+    fn tree(&self, image: &str) -> Found {
+        let container = self.podman(&["create", image, "true"]);
+        let container = container.trim();
+        let mounted = self.podman(&["mount", container]);
+        let tree = tree_of(Path::new(mounted.trim()));
+        self.podman(&["umount", container]);
+        self.podman(&["rm", container]);
+        tree
+    }
+}
+
+/// What a command printed, that must do well, whatever else it said.
+#[track_caller]
+fn did(command: &mut Command) -> String {
+    let Said { code, out, err } = said(command);
+    assert_eq!(code, Some(0), "{command:?}: {err}");
+    out
+}
+
+/// What the runtime makes in every container.
+const RUNTIMES_OWN: [&str; 9] =
+    ["", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", "dev", "proc", "sys", "run"];
+
+fn tree_of(root: &Path) -> Found {
+    let found = quiet(limited("find").args([".", "-printf", "%P\t%y %m %U:%G %l %n\n"]).current_dir(root));
+    let mut tree = Found::new();
+    for line in found.lines() {
+        let (path, what) = line.split_once('\t').expect("a path and what it is");
+        if RUNTIMES_OWN.contains(&path) || path.starts_with("run/") || path.starts_with("dev/") {
+            continue;
+        }
+        let content = if what.starts_with('f') {
+            quiet(limited("sha256sum").arg("--").arg(root.join(path)))
+        } else {
+            String::new()
+        };
+        let sum = content.split(' ').next().unwrap_or_default();
+        // The number of links of a directory depends on the file system.
+        let what = if what.starts_with('d') { what.rsplit_once(' ').map_or(what, |(what, _)| what) } else { what };
+        tree.insert(path.to_owned(), format!("{what} {sum}"));
+    }
+    tree
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // ignored: what is left of containers is taken down with the mounts.
+        drop(self.command("podman", &["rm", "-fa"]).output());
+        end_servers_below(self.scratch.path());
+    }
+}
+
+/// What came of some work: lines by what they are of.
+type Found = BTreeMap<String, String>;
+
+/// Does the same work in a store of plain copies and in one that the program shows: the same comes of it.
+fn as_with_copies(work: impl Fn(&Store) -> Found) {
+    let wanted = work(&Store::new(Shown::Copied));
+    assert_same(&work(&Store::new(Shown::Ours)), &wanted);
+}
+
+#[track_caller]
+fn assert_same(found: &Found, wanted: &Found) {
+    let names = wanted.keys().chain(found.keys().filter(|name| !wanted.contains_key(*name)));
+    let wrong: Vec<String> = names
+        .filter(|name| found.get(*name) != wanted.get(*name))
+        .map(|name| format!("{name}\n  wanted {:?}\n  found  {:?}", wanted.get(name), found.get(name)))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Deletes, replaces, renames, links, changes attributes: what an upper can say.
+const SCRIPT: &str = "rm srv/file; rm -r srv/gone; rm -r srv/again; mkdir srv/again; echo new > srv/again/new; mv srv/deep srv/moved; \
+                      echo more >> srv/moved/er/one; chmod 600 srv/big; chown 9:9 srv/over; ln srv/link srv/third; mv srv/over/five srv/over/six; \
+                      rm srv/symlink; mkdir srv/symlink; echo x > srv/symlink/x; mkfifo srv/pipe; ln -s /nowhere srv/dangling; rm srv/fifo; \
+                      touch srv/made; mkdir -m 1777 srv/sticky; chmod 4755 srv/made; mv bin/vi bin/vi2";
+
+/// The lines of an output in order, as they come in any.
+fn sorted(lines: &str) -> String {
+    let mut lines: Vec<&str> = lines.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+#[test]
+fn podman_runs_shows_and_commits_containers() {
+    needs!(root, fuse, program "podman", program "runc", program "busybox");
+    in_mount_namespace(|| {
+        as_with_copies(|store| {
+            store.base();
+            store.change("one", "base", SCRIPT);
+            let mut found = Found::from([("diff".to_owned(), sorted(&store.podman(&["diff", "one"])))]);
+            // In a container that is started again, the upper is what it was.
+            found.insert("after".to_owned(), store.podman(&["run", "--rm", "--network", "none", "base", "ls", "srv"]));
+            store.podman(&["commit", "-q", "one", "two"]);
+            // On top of it, where the whiteouts of the layer in the middle are podman's files of a name.
+            let script = "ls srv; test ! -e srv/gone; rm srv/moved/er/one; echo 4 > srv/gone; rm -r srv/again; mv srv/moved srv/moved2";
+            store.change("three", "two", script);
+            found.insert("diff 2".to_owned(), sorted(&store.podman(&["diff", "three"])));
+            store.podman(&["commit", "-q", "three", "four"]);
+            let seen =
+                store.podman(&["run", "--rm", "--network", "none", "four", "sh", "-c", "find srv | sort; id -u"]);
+            found.insert("seen".to_owned(), seen);
+            for image in ["two", "four"] {
+                found.extend(store.tree(image).into_iter().map(|(path, what)| (format!("{image}: {path}"), what)));
+            }
+            found
+        });
+    });
+}
+
+#[test]
+fn podman_and_buildah_build() {
+    needs!(root, fuse, program "podman", program "buildah", program "runc", program "busybox");
+    in_mount_namespace(|| {
+        as_with_copies(|store| {
+            store.base();
+            let context = store.scratch.make("context");
+            let steps = "FROM localhost/base\nRUN mkdir /made && chown 12:13 /made && rm /srv/file && mv /srv/deep /made/deep\n\
+                         COPY copied /made/copied\nRUN rm -r /srv/gone && touch /srv/gone && chmod 4711 /bin/busybox\nENV A=b\nUSER 12\n";
+            fs::write(context.join("Containerfile"), steps).unwrap();
+            fs::write(context.join("copied"), "copied").unwrap();
+            let context = context.to_str().unwrap();
+            store.podman(&["build", "-q", "--network", "none", "-t", "built", context]);
+            // Every step a layer of its own.
+            store.buildah(&["bud", "-q", "--layers", "--isolation", "chroot", "-t", "layered", context]);
+            let container = store.buildah(&["from", "layered"]);
+            let container = container.trim();
+            store.buildah(&[
+                "run",
+                "--isolation",
+                "chroot",
+                "--user",
+                "0",
+                container,
+                "sh",
+                "-ec",
+                "rm -r /made/deep; echo x > /made/x; chmod 700 /srv",
+            ]);
+            store.buildah(&["copy", "-q", container, &format!("{context}/copied"), "/srv/again"]);
+            store.buildah(&["commit", "-q", container, "committed"]);
+            store.buildah(&["rm", container]);
+            let mut found = Found::new();
+            for image in ["built", "layered", "committed"] {
+                found.extend(store.tree(image).into_iter().map(|(path, what)| (format!("{image}: {path}"), what)));
+            }
+            let said = store.podman(&[
+                "run",
+                "--rm",
+                "--user",
+                "0",
+                "--network",
+                "none",
+                "committed",
+                "sh",
+                "-c",
+                "id -u; cat /made/copied /srv/again/copied",
+            ]);
+            found.insert("said".to_owned(), said);
+            found
+        });
+    });
+}
