@@ -104,6 +104,14 @@ impl OrdinaryUser {
         self.hidden.extend(find_program(program));
     }
 
+    /// Has `/dev/fuse` be there in commands from here on, and be root's alone.
+    pub fn close_fuse(&self) {
+        let node = self.scratch.path().join("dev/fuse");
+        if node.exists() {
+            fs::set_permissions(node, fs::Permissions::from_mode(0o600)).expect("its mode");
+        }
+    }
+
     /// The user's number, which is its group's, too.
     #[must_use]
     pub const fn uid(&self) -> u32 {

@@ -60,6 +60,7 @@ fn below(listing: &str, place: &Path) -> Vec<String> {
 fn changes_are_listed_and_no_file_is_touched() {
     needs!(ordinary_user, userxattr);
     as_both(|mica| {
+        mica.user().close_fuse();
         let machine = Machine::new(&mica);
         mica.run(["images"]);
         let before = (Snapshot::of(&machine.project), Snapshot::of(&machine.others));
@@ -85,6 +86,7 @@ fn changes_are_listed_and_no_file_is_touched() {
 fn it_starts_where_the_user_stands() {
     needs!(ordinary_user, userxattr);
     as_both(|mica| {
+        mica.user().close_fuse();
         let machine = Machine::new(&mica);
         mica.run(["images"]);
         let program = bring(&mica);
@@ -103,6 +105,7 @@ fn it_starts_where_the_user_stands() {
 fn what_is_the_users_below_directories_of_others_is_changed() {
     needs!(ordinary_user, userxattr);
     as_both(|mica| {
+        mica.user().close_fuse();
         let machine = Machine::new(&mica);
         let own = machine.others.join("in/own");
         fs::create_dir(&own).unwrap();
@@ -130,6 +133,7 @@ fn what_is_the_users_below_directories_of_others_is_changed() {
 fn kept_changes_are_shown_and_applied() {
     needs!(ordinary_user, userxattr);
     as_both(|mica| {
+        mica.user().close_fuse();
         let machine = Machine::new(&mica);
         let place = &machine.project;
         let before = Snapshot::of(place);
@@ -153,6 +157,7 @@ fn kept_changes_are_shown_and_applied() {
 fn a_directory_that_was_made_again_hides_what_was_in_it() {
     needs!(ordinary_user, userxattr);
     as_both(|mica| {
+        mica.user().close_fuse();
         let machine = Machine::new(&mica);
         let place = &machine.project;
         let script = "rm -r deep && mkdir deep && echo now >deep/now && echo more >>kept";
@@ -182,6 +187,7 @@ fn a_directory_that_was_made_again_hides_what_was_in_it() {
 fn what_may_not_be_applied_is_refused_and_nothing_is() {
     needs!(ordinary_user, userxattr);
     as_both(|mica| {
+        mica.user().close_fuse();
         // The first directory of a view is the user's in it.
         assert_eq!(mica.try_run(["try", "-q", "--keep", "later", "--", "touch", "/usr/new"]).status, 0);
         assert_eq!(mica.run(["diff", "later"]).out, "A /usr/new\n");
@@ -198,6 +204,7 @@ fn what_may_not_be_applied_is_refused_and_nothing_is() {
 fn mounts_of_the_machine_are_views_of_their_own() {
     needs!(ordinary_user, userxattr);
     as_both(|mica| {
+        mica.user().close_fuse();
         let machine = Machine::new(&mica);
         let place = &machine.project;
         let mounted = place.join("deep/mounted");
