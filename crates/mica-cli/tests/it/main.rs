@@ -19,6 +19,7 @@ mod crash;
 mod daemons;
 mod debian;
 mod full_disk;
+mod fuse;
 mod guide;
 mod hostile;
 mod limits;

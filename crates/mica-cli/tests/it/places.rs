@@ -47,9 +47,9 @@ fn main_job(mica: &Mica, driver: Option<&str>, expected: &str) {
     mica.run(["commit", "-q", "c", "made"]);
     let look = "cat /etc/lines; ls /tmp /moved; ls -d /mounted; stat -c %a /root; test -e /etc/group || echo gone";
     let seen = "line\nline\n/moved:\n\n/tmp:\nnew\n/mounted\n711\ngone\n";
-    for looked in ["overlay", "flat"] {
+    for looked in ["overlay", "fuse", "flat"] {
         // A layer that was written under one driver reads the same under another.
-        if looked == "flat" || expected == "overlay" {
+        if looked != "overlay" || expected == "overlay" {
             let said = mica.run(["run", "--rm", "--driver", looked, "made", "sh", "-c", look]);
             assert_eq!(said.out, seen, "what {expected} wrote, under {looked}");
         }
@@ -80,18 +80,19 @@ fn all_of_it(store: &Path, found: &str) {
     let mica = Mica::at(store.join("store"));
     assert_eq!(probed(&mica), found);
     main_job(&mica, None, found);
+    main_job(&mica, Some("fuse"), "fuse");
     main_job(&mica, Some("flat"), "flat");
 }
 
 #[test]
 fn the_main_job_on_ext4() {
-    needs!(loop_devices, overlay, program "busybox");
+    needs!(loop_devices, overlay, fuse, program "busybox");
     all_of_it(&LoopFs::ext4(96 * MIB).path(), "overlay");
 }
 
 #[test]
 fn the_main_job_on_xfs_with_and_without_shared_blocks() {
-    needs!(loop_devices, overlay, program "busybox", program "mkfs.xfs");
+    needs!(loop_devices, overlay, fuse, program "busybox", program "mkfs.xfs");
     for reflink in [true, false] {
         all_of_it(&LoopFs::xfs(reflink).path(), "overlay");
     }
@@ -99,13 +100,13 @@ fn the_main_job_on_xfs_with_and_without_shared_blocks() {
 
 #[test]
 fn the_main_job_on_btrfs() {
-    needs!(loop_devices, overlay, program "busybox", program "mkfs.btrfs");
+    needs!(loop_devices, overlay, fuse, program "busybox", program "mkfs.btrfs");
     all_of_it(&LoopFs::btrfs().path(), "overlay");
 }
 
 #[test]
 fn the_main_job_on_a_tmpfs() {
-    needs!(root, overlay, program "busybox");
+    needs!(root, overlay, fuse, program "busybox");
     let scratch = Scratch::new();
     all_of_it(&scratch.tmpfs("memory", "size=96m"), "overlay");
 }
@@ -121,13 +122,14 @@ fn overlayfs(scratch: &Scratch) -> PathBuf {
 }
 
 #[test]
-fn the_main_job_on_overlayfs_where_a_copy_is_what_works() {
-    needs!(root, overlay, program "busybox", program "mount");
+fn the_main_job_on_overlayfs_where_the_kernels_own_union_refuses() {
+    needs!(root, overlay, fuse, program "busybox", program "mount");
     let scratch = Scratch::new();
     let place = overlayfs(&scratch);
     let mica = Mica::at(place.join("store"));
-    assert_eq!(probed(&mica), "flat");
-    main_job(&mica, None, "flat");
+    assert_eq!(probed(&mica), "fuse");
+    main_job(&mica, None, "fuse");
+    main_job(&mica, Some("flat"), "flat");
 
     // What is asked for is not replaced, and is refused with the reason before anything is made.
     mica.busybox("box");
@@ -141,7 +143,8 @@ fn the_main_job_on_overlayfs_where_a_copy_is_what_works() {
     assert!(!differs, "a refusal left something");
     let info = mica.run(["system", "info"]).out;
     assert!(info.contains("Driver:     overlay: overlay: cannot mount"), "{info}");
-    assert!(info.contains("Driver:     flat: works, and is taken for new containers\n"), "{info}");
+    assert!(info.contains("Driver:     fuse: works, and is taken for new containers\n"), "{info}");
+    assert!(info.contains("Driver:     flat: works\n"), "{info}");
 }
 
 #[test]
@@ -160,7 +163,7 @@ fn the_driver_can_be_named_by_the_environment_and_a_container_keeps_it() {
 
 #[test]
 fn what_a_probe_found_is_kept_and_a_broken_record_is_no_matter() {
-    needs!(root, overlay);
+    needs!(root, overlay, fuse);
     let mica = Mica::new();
     assert_eq!(probed(&mica), "overlay");
     let records = || fs::read_dir(mica.run_root().join("drivers")).unwrap().map(|entry| entry.unwrap().path());
@@ -176,7 +179,7 @@ fn what_a_probe_found_is_kept_and_a_broken_record_is_no_matter() {
     let bad = good.replace(works, r#""name":"overlay","why":"it was so""#);
     assert_ne!(good, bad);
     fs::write(&record, &bad).unwrap();
-    assert_eq!(probed(&mica), "flat");
+    assert_eq!(probed(&mica), "fuse");
     // Before a driver that is asked for is refused, it is looked at again.
     mica.run(["create", "--driver", "overlay", "dir:/bin", "true"]);
     assert!(read().contains(works), "{}", read());
@@ -313,14 +316,14 @@ fn a_device_zero_is_a_device_in_a_tree_and_no_whiteout() {
         let ours = ["kept", "replaced", "new"];
         listed.lines().map(line).filter(|line| ours.contains(&&line[2..])).collect()
     };
-    for driver in ["overlay", "flat"] {
+    for driver in ["overlay", "fuse", "flat"] {
         mica.run(["create", "--name", driver, "--driver", driver, "box", "true"]);
         assert_eq!(export(driver), ["c kept", "c replaced"], "{driver}");
         let merged = PathBuf::from(mica.run(["mount", driver]).line());
         fs::remove_file(merged.join("replaced")).unwrap();
         fs::write(merged.join("replaced"), "").unwrap();
         let mut expected = vec!["c kept", "- replaced"];
-        if driver == "flat" {
+        if driver != "overlay" {
             // overlayfs lets nobody make one.
             mknod(merged.join("new"));
             expected.insert(1, "c new");
@@ -333,8 +336,8 @@ fn a_device_zero_is_a_device_in_a_tree_and_no_whiteout() {
 }
 
 #[test]
-fn an_ordinary_user_has_copies_too() {
-    needs!(ordinary_user, program "busybox");
+fn an_ordinary_user_has_unions_and_copies_too() {
+    needs!(ordinary_user, fuse, program "busybox");
     mica_testkit::in_mount_namespace(|| {
         for user in [OrdinaryUser::with_range(), OrdinaryUser::without_range()] {
             let mica = Mica::of(user);
@@ -345,15 +348,18 @@ fn an_ordinary_user_has_copies_too() {
                 .iter()
                 .for_each(|name| mica.user().give(&root.join(name)));
             mica.busybox("box");
-            mica.run(["run", "--name", "c", "--driver", "flat", "box", "sh", "-c", WRITES]);
-            assert_eq!(mica.run(["diff", "c"]).out, CHANGES);
-            mica.run(["start", "-a", "c"]);
-            assert_eq!(mica.run(["diff", "c"]).out, CHANGES, "after a second time");
-            mica.run(["commit", "-q", "c", "made"]);
-            let look = "cat /etc/link; ls -d /etc/group /moved 2>/dev/null";
-            for driver in ["flat", "overlay"] {
-                let said = mica.try_run(["run", "--rm", "--driver", driver, "made", "sh", "-c", look]);
-                assert_eq!((said.out.as_str(), said.status), ("line\nline\n/moved\n", 1), "{said:?}");
+            for driver in ["flat", "fuse"] {
+                mica.run(["run", "--name", "c", "--driver", driver, "box", "sh", "-c", WRITES]);
+                assert_eq!(mica.run(["diff", "c"]).out, CHANGES);
+                mica.run(["start", "-a", "c"]);
+                assert_eq!(mica.run(["diff", "c"]).out, CHANGES, "after a second time");
+                mica.run(["commit", "-q", "c", "made"]);
+                let look = "cat /etc/link; ls -d /etc/group /moved 2>/dev/null";
+                for driver in ["flat", "fuse", "overlay"] {
+                    let said = mica.try_run(["run", "--rm", "--driver", driver, "made", "sh", "-c", look]);
+                    assert_eq!((said.out.as_str(), said.status), ("line\nline\n/moved\n", 1), "{said:?}");
+                }
+                mica.run(["rm", "c"]);
             }
             mica.assert_whole();
         }
