@@ -16,7 +16,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Workspace, cargo};
-use crate::{arch, deny, fuzz, man};
+use crate::{arch, conformance, deny, fuzz, man};
 
 /// Set in the run that has its own mount namespace.
 const PRIVATE_MOUNTS: &str = "XTASK_PRIVATE_MOUNTS";
@@ -170,9 +170,22 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<bool> {
                 None => fuzz::run(root, &fuzz::Options::default()).map(Outcome::from),
             }
         });
+        conform(root, &mut tally)?;
         session::run(root, &workspace, private, &mut tally)?;
     }
     Ok(tally.close(options))
+}
+
+/// The conformance kit on our union, each suite on each transport, as far as there is time.
+fn conform(root: &Path, tally: &mut Tally) -> Result<()> {
+    let mica_fuse = conformance::build(root)?;
+    for game in conformance::bounded() {
+        tally.check("conformance", &game.name(), || match game.obstacle() {
+            Some(obstacle) => Ok(Outcome::Skipped(obstacle)),
+            None => game.play(root, &mica_fuse).map(Outcome::from),
+        });
+    }
+    Ok(())
 }
 
 /// Goes on in a mount namespace of our own where that is allowed, so that no mount of a test outlives the run.
