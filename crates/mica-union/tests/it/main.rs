@@ -14,6 +14,7 @@ mod flat_crash;
 mod flat_places;
 mod fuse;
 mod fuse_attributes;
+mod fuse_stores;
 mod memory;
 mod oracle;
 mod overlay;
