@@ -212,10 +212,11 @@ impl Union {
         let new_cookie = names.of(to)?.find(new_name).map_or(0, |entry| entry.cookie);
         if how.how == How::Exchange {
             let Some(new) = new else { return Err(Errno::IO) };
-            forget_name(old, from, old_cookie);
-            forget_name(new, to, new_cookie);
+            // Neither is without a name at any moment: that would be a file that was removed.
             self.tree.name(old, to, names.of(to)?, new_name, true);
             self.tree.name(new, from, names.of(from)?, name, true);
+            forget_name(old, from, old_cookie);
+            forget_name(new, to, new_cookie);
             self.tree.stale(new);
         } else {
             if let Some(new) = new {
@@ -224,9 +225,9 @@ impl Union {
                     names.of(new)?.gone = true;
                 }
             }
-            forget_name(old, from, old_cookie);
             names.of(to)?.remove(new_name);
             self.tree.name(old, to, names.of(to)?, new_name, true);
+            forget_name(old, from, old_cookie);
             let hides = below_is(&rename.old);
             self.tree.removed(from, names.of(from)?, name, hides);
             if leaves_device(how.how) {

@@ -354,3 +354,34 @@ fn random_operations_show_what_a_plain_directory_shows() {
         }
     });
 }
+
+/// Threads do what they like to one small tree; nobody waits for ever, and what is in memory in the end is what is on disk.
+#[test]
+fn many_threads_at_once_leave_what_the_disk_says() {
+    needs!(root);
+    mica_testkit::in_mount_namespace(|| {
+        for seed in 1..6u64 {
+            let mut both = Both::new(&lowers(), Features::Full);
+            std::thread::scope(|scope| {
+                for thread in 0..8u64 {
+                    let both = &both;
+                    scope.spawn(move || {
+                        let mut random = Random((seed * 8 + thread).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+                        for _ in 0..400 {
+                            let act = random.act(&[]);
+                            match both.act(&act) {
+                                // Never the errors of a server that has lost its way.
+                                Err(error @ (Errno::IO | Errno::AGAIN)) => panic!("{act:?}: {error}"),
+                                Ok(()) | Err(_) => {}
+                            }
+                        }
+                    });
+                }
+            });
+            let shown = read(&both.union().tree);
+            both.reopen();
+            read(&both.union().tree).assert_is(&shown, "a new mount");
+            both.assert_lowers_unchanged();
+        }
+    });
+}
