@@ -319,7 +319,7 @@ impl Tree {
     }
 
     /// Reads the attributes of what stands in the upper again.
-    pub(super) fn refresh(&self, node: &Node) -> Result<(), Errno> {
+    pub(crate) fn refresh(&self, node: &Node) -> Result<(), Errno> {
         // What changes after the reading began is read again.
         let held = {
             let mut state = node.state();

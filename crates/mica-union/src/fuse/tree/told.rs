@@ -178,14 +178,17 @@ impl Tree {
         self.stale(dir);
     }
 
-    /// A node that was brought up has several names: the others find it by its number in the upper.
-    pub(crate) fn link_key(&self, node: &Node) -> Result<(), Errno> {
-        if node.state().stale {
-            self.refresh(node)?;
-        }
+    /// A file of the upper has several names: the others find it by its number there, which its attributes have.
+    pub(crate) fn link_key(&self, node: &Node) {
         let ino = node.state().attributes.metadata.ino;
         self.links.put((UPPER, ino), node.id);
-        Ok(())
+    }
+
+    /// What had no name has one now.
+    pub(crate) fn adopted(&self, node: &Node) {
+        self.drop_orphan(node.id);
+        self.stale(node);
+        self.link_key(node);
     }
 
     /// Finds out what stands at a name after an operation that failed on its way.

@@ -167,7 +167,7 @@ impl Union {
         Ok(Some(Spot { dir, name, node: Some(Arc::clone(node)) }))
     }
 
-    /// What has come up has the number of the upper's file, by which its other names find it.
+    /// What has come up has other attributes on disk, and the number by which its other names find it.
     fn settle_names(&self, node: &Arc<Node>) -> Result<(), Errno> {
         let several = {
             let mut state = node.state();
@@ -177,8 +177,11 @@ impl Union {
             state.names = None;
             state.at.len() > 1
         };
+        if node.state().stale {
+            self.tree.refresh(node)?;
+        }
         if several {
-            self.tree.link_key(node)?;
+            self.tree.link_key(node);
         }
         Ok(())
     }

@@ -54,12 +54,10 @@ impl Union {
             let names = names.of(dir)?;
             names.remove(name);
             self.tree.name(node, dir, names, name, true);
-            self.tree.stale(node);
+            self.tree.adopted(node);
             self.tree.stale(dir);
             Ok(())
-        })?;
-        // Its number is asked by its name, which must not be locked.
-        self.tree.link_key(node)
+        })
     }
 
     /// What making and adopting have in common: a name at which nothing shows is given to something.
@@ -147,8 +145,8 @@ impl Union {
             self.tree.name(node, dir, locked, name, true);
             self.tree.stale(node);
             self.tree.stale(dir);
-            drop(names);
-            return self.tree.link_key(node);
+            self.tree.link_key(node);
+            return Ok(());
         }
         Err(Errno::AGAIN)
     }
