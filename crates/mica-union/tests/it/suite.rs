@@ -3,7 +3,8 @@
 use mica_layer::Marks;
 use mica_testkit::driver_suite::{driver_suite, hand_over_suite};
 use mica_testkit::{Scratch, needs};
-use mica_union::{Flat, Overlay};
+use mica_union::fuse::{Fuse, Options, Passthrough};
+use mica_union::{Flat, Overlay, UnionDirs};
 
 #[test]
 fn overlay_passes_with_trusted_marks() {
@@ -53,4 +54,40 @@ fn both_hand_over_with_user_marks() {
     needs!(root, userxattr);
     hand_over_suite(&Overlay::new(), &Flat::new(), Marks::User);
     hand_over_suite(&Flat::new(), &Overlay::new(), Marks::User);
+}
+
+/// Content by the page cache of the mount alone, as where nothing may be handed to the kernel.
+fn cached() -> Fuse {
+    let options = Options { passthrough: Passthrough::Off, ..Options::new(UnionDirs::default()) };
+    Fuse::in_process().with_options(options)
+}
+
+#[test]
+fn fuse_passes_with_trusted_marks() {
+    needs!(root, fuse);
+    driver_suite(&Fuse::in_process(), Marks::Trusted);
+}
+
+#[test]
+fn fuse_passes_without_passthrough() {
+    needs!(root, fuse);
+    driver_suite(&cached(), Marks::Trusted);
+}
+
+#[test]
+fn fuse_passes_with_user_marks() {
+    needs!(root, fuse);
+    driver_suite(&Fuse::in_process(), Marks::User);
+}
+
+#[test]
+fn what_overlay_wrote_fuse_reads_and_writes_on() {
+    needs!(root, fuse, overlay);
+    hand_over_suite(&Overlay::new(), &Fuse::in_process(), Marks::Trusted);
+}
+
+#[test]
+fn what_flat_wrote_fuse_reads_and_writes_on() {
+    needs!(root, fuse);
+    hand_over_suite(&Flat::new(), &Fuse::in_process(), Marks::Trusted);
 }
