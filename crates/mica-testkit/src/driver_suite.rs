@@ -5,12 +5,13 @@
 //! and lowers show. All of these must be the tree that the case expects, and no lower may have changed in anything that
 //! stat(2) shows. Call it from `tests/`, once for each kind of marks.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use mica_core::RelPath;
-use mica_layer::Marks;
-use mica_sys::Errno;
+use mica_core::{RelPath, Stack};
+use mica_layer::{Ability, DirLayer, Marks, Over, Reach, leads_below, spell_out};
+use mica_sys::{Dir, Errno};
 use mica_union::{Driver, UnionDirs, UpperDirs};
 
 use crate::{Scratch, Snapshot, Tree};
@@ -107,7 +108,7 @@ fn run_case(driver: &dyn Driver, marks: Marks, case: &Case) {
     case.shows.assert_is(&bench.show(&bench.dirs()), "the union, mounted again");
     bench.settle(&bench.dirs());
     case.shows.assert_is(&bench.show(&bench.dirs()), "the union, mounted when all is settled");
-    let mut layers = vec![Tree::read_layer(&bench.upper().upper, marks)];
+    let mut layers = vec![bench.changeset()];
     layers.extend(case.lowers.iter().cloned());
     case.shows.assert_is(&Tree::of_stack(&layers), "what the rules say of upper and lowers");
     case.shows.assert_is(&bench.show(&bench.sealed()), "the read-only view of upper and lowers");
@@ -171,6 +172,22 @@ impl<'a> Bench<'a> {
             assert_eq!(refused.errno(), Errno::ROFS, "a view without an upper is read-only");
         }
         Tree::read_dir(&root)
+    }
+
+    /// What the upper says, in full where its marks lead below: the rules know no such marks.
+    fn changeset(&self) -> Tree {
+        let path = self.upper().upper;
+        let upper = Dir::open(&path).unwrap();
+        if !leads_below(&upper, self.marks).unwrap() {
+            return Tree::read_layer(&path, self.marks);
+        }
+        let open = |lower: &PathBuf| DirLayer::new(Dir::open(lower).unwrap(), self.marks);
+        let (below, ability) = (Stack::new(self.paths().iter().map(open).collect()), Ability::native());
+        let over = Over { below: &below, ability: &ability, reach: Reach::CopiedUp };
+        let place = self.scratch.make("spelled");
+        let spelled = spell_out(&upper, self.marks, over, &Dir::open(&place).unwrap()).unwrap();
+        let spelled = PathBuf::from(format!("/proc/self/fd/{}", spelled.as_fd().as_raw_fd()));
+        Tree::read_layer(&spelled, self.marks)
     }
 
     fn settle(&self, dirs: &UnionDirs) {

@@ -203,7 +203,8 @@ impl Tree {
                 (seen.attributes, Some(standing), seen.ino.unwrap_or(ino))
             }
             None => {
-                let attributes = below.as_ref().ok_or(Errno::NOENT)?.attributes.clone();
+                let shown = below.as_ref().map(|below| below.attributes.clone());
+                let attributes = shown.unwrap_or_else(seen::of_nothing);
                 let ino = self.numbers.lower(0, attributes.metadata.ino);
                 (attributes, None, ino)
             }

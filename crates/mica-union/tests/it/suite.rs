@@ -1,5 +1,6 @@
 //! The driver suite, once for each driver and kind of marks.
 
+use mica_core::plan::Features;
 use mica_layer::Marks;
 use mica_testkit::driver_suite::{driver_suite, hand_over_suite};
 use mica_testkit::{Scratch, needs};
@@ -56,6 +57,12 @@ fn both_hand_over_with_user_marks() {
     hand_over_suite(&Flat::new(), &Overlay::new(), Marks::User);
 }
 
+/// Without redirects, which neither the overlay driver nor the flat one follows in an upper.
+fn basic() -> Fuse {
+    let options = Options { features: Features::Basic, ..Options::new(UnionDirs::default()) };
+    Fuse::in_process().with_options(options)
+}
+
 /// Content by the page cache of the mount alone, as where nothing may be handed to the kernel.
 fn cached() -> Fuse {
     let options = Options { passthrough: Passthrough::Off, ..Options::new(UnionDirs::default()) };
@@ -81,13 +88,15 @@ fn fuse_passes_with_user_marks() {
 }
 
 #[test]
-fn what_overlay_wrote_fuse_reads_and_writes_on() {
+fn overlay_and_fuse_hand_over() {
     needs!(root, fuse, overlay);
-    hand_over_suite(&Overlay::new(), &Fuse::in_process(), Marks::Trusted);
+    hand_over_suite(&Overlay::new(), &basic(), Marks::Trusted);
+    hand_over_suite(&basic(), &Overlay::new(), Marks::Trusted);
 }
 
 #[test]
-fn what_flat_wrote_fuse_reads_and_writes_on() {
+fn flat_and_fuse_hand_over() {
     needs!(root, fuse);
-    hand_over_suite(&Flat::new(), &Fuse::in_process(), Marks::Trusted);
+    hand_over_suite(&Flat::new(), &basic(), Marks::Trusted);
+    hand_over_suite(&basic(), &Flat::new(), Marks::Trusted);
 }

@@ -1,8 +1,9 @@
 //! What is done to the content of open files: reading, writing, space, holes, copies, flushing.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use mica_sys::{Errno, File, FileKind, Looked};
+use mica_sys::{Errno, File, Looked, Time};
 
 use super::Server;
 use crate::fuse::tree::{Flag, Node};
@@ -21,6 +22,7 @@ impl Server {
     pub(super) fn read(&self, node: u64, offset: u64, size: u32, out: &mut Out<'_>) -> Result<(), Errno> {
         let opened = self.opened(node)?;
         let back = self.back_now(&opened)?;
+        was_read(&opened.node);
         out.fill(size, |buffer| read_whole(&back.file, buffer, offset))
     }
 
@@ -170,10 +172,20 @@ impl Server {
         self.tree.stale(&opened.node);
         out.copied(u64::try_from(copied.map_err(|error| error.errno())?).unwrap_or(u64::MAX))
     }
+}
 
-    /// `true` where the node is a file with content.
-    pub(super) fn is_file(node: &Node) -> bool {
-        node.kind == FileKind::File
+/// A day, in seconds.
+const DAY: i64 = 24 * 60 * 60;
+
+/// Moves the time of the last read as a mount with `relatime` does (`relatime_need_update`, Linux 6.18). What is below keeps its own, and the upper's file
+/// gets one by being read.
+fn was_read(node: &Node) {
+    let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
+    let now = Time { secs: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), nanos: now.subsec_nanos() };
+    let mut state = node.state();
+    let times = &mut state.attributes.metadata;
+    if times.atime <= times.mtime || times.atime <= times.ctime || now.secs - DAY >= times.atime.secs {
+        times.atime = now;
     }
 }
 

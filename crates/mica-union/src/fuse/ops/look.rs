@@ -109,7 +109,8 @@ impl Server {
     }
 
     pub(super) fn statfs(&self, out: &mut Out<'_>) -> Result<(), Errno> {
-        let top = self.tree.top().ok_or(Errno::NOSYS)?;
+        // A union of no layers is on no file system.
+        let Some(top) = self.tree.top() else { return out.statfs(&StatFs::default()) };
         let found = space(&**top).map_err(|error| error.errno())?;
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         out.statfs(&StatFs {

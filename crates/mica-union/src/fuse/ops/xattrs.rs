@@ -124,6 +124,10 @@ impl Server {
 
     /// Asks what backs a file's attributes now.
     fn look_at<T>(&self, node: &Arc<Node>, ask: &dyn Fn(&Subject<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
+        // A union of no layers has a root that is nowhere.
+        if self.tree.top().is_none() {
+            return Err(Errno::OPNOTSUPP);
+        }
         let mut last = Errno::STALE;
         for _ in 0..8 {
             match self.tree.at_attributes(node, ask) {

@@ -48,6 +48,28 @@ pub(crate) struct Seen {
     pub(crate) origin: bool,
 }
 
+/// The root of a union of no layers: an empty directory of root's.
+pub(crate) fn of_nothing() -> Attributes {
+    let never = Time::default();
+    let metadata = Metadata {
+        kind: FileKind::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        blocks: 0,
+        nlink: 2,
+        ino: 1,
+        dev: 0,
+        rdev_major: 0,
+        rdev_minor: 0,
+        atime: never,
+        mtime: never,
+        ctime: never,
+    };
+    Attributes { metadata, born: None }
+}
+
 /// Reads what stands at `name`; `None` where nothing does. `closely` asks for the marks of files too.
 pub(crate) fn look(dir: &Dir, name: &[u8], marks: Marks, closely: bool) -> Result<Option<Seen>, Errno> {
     let Some(found) = dir.stat_born(name).map_err(|error| error.errno())? else { return Ok(None) };
