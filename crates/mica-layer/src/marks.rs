@@ -133,6 +133,16 @@ impl Marks {
         }
     }
 
+    /// The attribute of an upper's root that says that nothing in the upper is said by names as `.wh.x` any more, if anything ever was. Ours alone, and of no
+    /// meaning to a layer.
+    #[must_use]
+    pub const fn adopted(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.mica.adopted",
+            Self::User => b"user.overlay.mica.adopted",
+        }
+    }
+
     /// The mark, and its value, of an empty file that stands for a device; `None` for what is no device.
     #[must_use]
     pub fn of_device(self, kind: &Kind) -> Option<(&'static [u8], Vec<u8>)> {

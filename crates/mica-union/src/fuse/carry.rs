@@ -20,6 +20,7 @@
 //! and shows the same, but for the names of a file that is joining.
 
 mod acl;
+mod adopt;
 mod attributes;
 mod discard;
 mod dress;

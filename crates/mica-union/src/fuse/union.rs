@@ -104,7 +104,14 @@ impl Union {
         let carrier = match dirs.upper.as_ref().filter(|_| !read_only) {
             Some(upper) => {
                 let driver = super::NAME;
-                Some(Carrier::open(Opening { driver, dirs: upper, marks: dirs.marks, ability, features })?)
+                Some(Carrier::open(Opening {
+                    driver,
+                    dirs: upper,
+                    marks: dirs.marks,
+                    ability,
+                    features,
+                    foreign: named,
+                })?)
             }
             None => None,
         };

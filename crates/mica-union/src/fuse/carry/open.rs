@@ -39,6 +39,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) ability: Ability,
     /// Which marks may be written.
     pub(crate) features: Features,
+    /// The upper may have been written by fuse-overlayfs, which says some things by names.
+    pub(crate) foreign: bool,
 }
 
 /// What this process can put on disk: all as root of the machine, else the IDs of its user namespace.
@@ -61,9 +63,9 @@ impl Carrier {
     /// Opens an upper for one mount.
     ///
     /// # Errors
-    /// [`UnionError`]: a directory that cannot be used, and why. Nothing in the upper is changed.
+    /// [`UnionError`]: a directory that cannot be used, and why. Nothing in the upper is changed, unless it is a foreign one.
     pub(crate) fn open(opening: Opening<'_>) -> Result<Self, UnionError> {
-        let Opening { driver, dirs, marks, ability, features } = opening;
+        let Opening { driver, dirs, marks, ability, features, foreign } = opening;
         let upper = open(driver, Role::Upper, &dirs.upper)?;
         let base = open(driver, Role::Work, &dirs.work)?;
         let in_work = |source| UnionError::Work { driver, work: dirs.work.clone(), source };
@@ -103,7 +105,7 @@ impl Carrier {
             source,
         })?;
         let whiteouts = try_whiteout(&work).map_err(in_work)?;
-        Ok(Self {
+        let carrier = Self {
             upper,
             base,
             work,
@@ -116,7 +118,11 @@ impl Carrier {
             ids: (effective_uid(), effective_gid()),
             serial: AtomicU64::new(0),
             says_joins: AtomicBool::new(false),
-        })
+        };
+        if foreign {
+            carrier.adopt().map_err(|source| UnionError::Open { driver, role: Role::Upper, source })?;
+        }
+        Ok(carrier)
     }
 
     /// Says on disk that the upper is written to from here on without reaching it. Who only looks whether it can be mounted does not call this.

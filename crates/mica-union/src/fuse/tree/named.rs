@@ -15,6 +15,9 @@ const PREFIX: &[u8] = b".wh.";
 /// The names that make their directory opaque.
 const OPAQUE: [&[u8]; 2] = [b".wh..wh..opq", b".wh..opq"];
 
+/// The attribute by which fuse-overlayfs says the same where it may not set the kernel's mark; its value is `y`.
+const OPAQUE_ATTRIBUTE: &[u8] = b"user.fuseoverlayfs.opaque";
+
 /// What is aufs' own.
 const OWN: &[u8] = b".wh..wh.";
 
@@ -32,14 +35,14 @@ pub(crate) fn hidden_by(name: &[u8]) -> Option<&[u8]> {
     hidden.filter(|_| !name.starts_with(OWN) && !OPAQUE.contains(&name))
 }
 
-/// Whether an open directory says that nothing below it shows.
+/// Whether an open directory says by a name, or as fuse-overlayfs does, that nothing below it shows.
 pub(crate) fn is_opaque(dir: &Dir) -> Result<bool, Errno> {
     for name in OPAQUE {
         if dir.stat_if_there(name).map_err(errno)?.is_some() {
             return Ok(true);
         }
     }
-    Ok(false)
+    Ok(dir.get_own_xattr(OPAQUE_ATTRIBUTE).map_err(errno)?.is_some_and(|value| value == b"y"))
 }
 
 /// What stands at `name`, of which `seen` is what the kernel's marks say, by names besides.

@@ -210,15 +210,18 @@ impl Disk {
         UpperDirs { upper: self.upper.clone(), work: self.work.clone(), volatile: false }
     }
 
-    pub(super) fn open(&self) -> Carrier {
-        let dirs = self.dirs();
-        let opening = Opening {
+    pub(super) fn opening<'a>(&self, dirs: &'a UpperDirs) -> Opening<'a> {
+        Opening {
             driver: "fuse",
-            dirs: &dirs,
+            dirs,
             marks: self.marks,
             ability: Ability::native(),
             features: Features::Full,
-        };
-        Carrier::open(opening).unwrap_or_else(|error| panic!("{error:?}"))
+            foreign: false,
+        }
+    }
+
+    pub(super) fn open(&self) -> Carrier {
+        Carrier::open(self.opening(&self.dirs())).unwrap_or_else(|error| panic!("{error:?}"))
     }
 }

@@ -13,7 +13,7 @@ use mica_testkit::{LoopFs, Scratch, Snapshot, in_mount_namespace, needs};
 use super::act::{Act, ByPath};
 use super::disk::{Disk, Raw, rel};
 use super::seen::{read, read_plain};
-use crate::fuse::carry::{Carrier, CarryError, Context as _, Cut, New, Source};
+use crate::fuse::carry::{Carrier, CarryError, Context as _, Cut, New, Opening, Source};
 use crate::{Role, UnionError};
 
 /// An access control list that lets user 5 do all, with a mask of all.
@@ -364,13 +364,7 @@ fn an_upper_serves_one_mount() {
 
 fn refused(disk: &Disk) -> UnionError {
     let dirs = disk.dirs();
-    let opening = crate::fuse::carry::Opening {
-        driver: "fuse",
-        dirs: &dirs,
-        marks: disk.marks,
-        ability: mica_layer::Ability::native(),
-        features: Features::Full,
-    };
+    let opening = disk.opening(&dirs);
     let error = Carrier::open(opening).unwrap_err();
     assert!(error.hint().is_some() || matches!(error, UnionError::NotApart { .. }), "{error}");
     error
@@ -411,13 +405,7 @@ fn a_volatile_upper_is_not_mounted_again_by_anybody() {
         let mut dirs = disk.dirs();
         dirs.volatile = true;
         let open = || {
-            let opening = crate::fuse::carry::Opening {
-                driver: "fuse",
-                dirs: &dirs,
-                marks: disk.marks,
-                ability: mica_layer::Ability::native(),
-                features: Features::Full,
-            };
+            let opening = disk.opening(&dirs);
             Carrier::open(opening).unwrap()
         };
         // Who looks whether it can be mounted, as whoever starts a server does, changes nothing.
@@ -586,4 +574,83 @@ fn many_threads_have_plans_carried_out_at_once() {
     let shown = read(&disk.layers());
     assert_eq!(shown.len(), 1 + 4 + 4 * 5);
     assert_eq!(left(&disk), 0);
+}
+
+/// What an upper says in the words of fuse-overlayfs is said by marks after, once.
+#[test]
+fn an_upper_of_fuse_overlayfs_is_taken_over_once() {
+    needs!(root);
+    for marks in [Marks::Trusted, Marks::User] {
+        let scratch = Scratch::in_memory();
+        let disk = Disk::new(&scratch, marks);
+        for name in ["gone", "again/hidden", "file", "opaque/hidden", "named/hidden", "kernel/hidden", "stays/shown"] {
+            let path = disk.lowers[0].join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "below").unwrap();
+        }
+        let up = upper(&disk);
+        for name in ["again", "opaque", "named", "kernel", "stays"] {
+            up.mkdir(name.as_bytes(), 0o755).unwrap();
+        }
+        for name in [&b".wh.gone"[..], b".wh.again", b".wh.file", b"file", b".wh..wh.plnk"] {
+            drop(up.create_file(name, 0o644).unwrap());
+        }
+        drop(up.open_dir(b"named").unwrap().create_file(b".wh..wh..opq", 0).unwrap());
+        up.set_xattr(b"opaque", b"user.fuseoverlayfs.opaque", b"y").unwrap();
+        up.set_xattr(b"kernel", b"trusted.overlay.opaque", b"y").unwrap();
+        let open = || {
+            let dirs = disk.dirs();
+            let opening = Opening { foreign: true, ..disk.opening(&dirs) };
+            drop(Carrier::open(opening).unwrap());
+        };
+        open();
+        let names = |disk: &Disk| -> Vec<String> {
+            read(&disk.layers()).keys().map(|path| String::from_utf8(path.as_bytes().to_vec()).unwrap()).collect()
+        };
+        let shown = ["", ".wh..wh.plnk", "again", "file", "kernel", "named", "opaque", "stays", "stays/shown"];
+        assert_eq!(names(&disk), shown, "{marks:?}");
+        // From here on it is a name.
+        drop(up.create_file(b".wh.stays", 0o644).unwrap());
+        open();
+        assert_eq!(names(&disk).len(), shown.len() + 1);
+    }
+}
+
+/// The same from the program itself: what it showed is shown.
+#[test]
+fn what_fuse_overlayfs_wrote_shows_as_it_showed_it() {
+    needs!(root, fuse, program "fuse-overlayfs");
+    in_mount_namespace(|| {
+        let scratch = Scratch::in_memory();
+        let disk = Disk::new(&scratch, Marks::Trusted);
+        for name in ["a", "d/b", "d/c", "e/f", "g/h"] {
+            let path = disk.lowers[0].join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+        }
+        let at = scratch.make("merged");
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            disk.lowers[0].display(),
+            disk.upper.display(),
+            disk.work.display()
+        );
+        let status = std::process::Command::new("fuse-overlayfs").args(["-o", &options]).arg(&at).status().unwrap();
+        assert!(status.success());
+        std::fs::remove_file(at.join("a")).unwrap();
+        std::fs::remove_file(at.join("d/b")).unwrap();
+        std::fs::write(at.join("d/c"), "changed").unwrap();
+        std::fs::remove_file(at.join("e/f")).unwrap();
+        std::fs::remove_dir(at.join("e")).unwrap();
+        std::fs::create_dir(at.join("e")).unwrap();
+        std::fs::write(at.join("e/new"), "new").unwrap();
+        let shown: Vec<_> = read_plain(&at).into_iter().map(|(path, seen)| (path, seen.content, seen.mode)).collect();
+        unmount(&at, UnmountFlags::empty()).unwrap();
+        let dirs = disk.dirs();
+        let opening = Opening { foreign: true, ..disk.opening(&dirs) };
+        drop(Carrier::open(opening).unwrap());
+        let now: Vec<_> =
+            read(&disk.layers()).into_iter().map(|(path, seen)| (path, seen.content, seen.mode)).collect();
+        assert_eq!(now, shown);
+    });
 }
