@@ -8,9 +8,11 @@ use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
-use mica_sys::mount::mount_id;
+use mica_sys::mount::{MountInfo, mount_id, mounts};
 use mica_sys::process::{effective_caps, metadata_of, open_place};
 use mica_sys::{Dir, Errno, FileKind, SysError};
+
+use mica_union::fuse::Ids;
 
 use crate::asked::Asked;
 
@@ -199,7 +201,7 @@ pub(crate) fn find(asked: &Asked, mountpoint: &Path) -> Result<Places, PlaceErro
         lowers.iter().try_for_each(|lower| not_inside(&mountpoint, lower))?;
     }
     let upper = upper.map(|(upper, work)| (upper.path, work.path));
-    let lowers = lowers.into_iter().map(|lower| lower.path).collect();
+    let lowers = lowers.into_iter().map(|lower| unmapped(lower, asked)).collect();
     Ok(Places { lowers, upper, mountpoint: mountpoint.path })
 }
 
@@ -222,6 +224,34 @@ fn not_inside(inner: &Found, outer: &Found) -> Result<(), PlaceError> {
         });
     }
     Ok(())
+}
+
+/// The path of a lower as its file system has the owners, where the union maps them.
+///
+/// podman asks for both: it shows a lower by an idmapped mount and names a map besides (containers/storage until 1.44, for
+/// containers of root with a map). Mapped twice, nobody of the container would own anything.
+fn unmapped(lower: Found, asked: &Asked) -> PathBuf {
+    if asked.owners.ids == Ids::default() {
+        return lower.path;
+    }
+    original(&lower, &mounts().unwrap_or_default()).unwrap_or(lower.path)
+}
+
+/// Where the same directory is to be seen by a mount that maps no owners; `None` where this one does not, or there is no other.
+fn original(lower: &Found, table: &[MountInfo]) -> Option<PathBuf> {
+    let maps = |mount: &MountInfo| mount.options.split(',').any(|option| option == "idmapped");
+    let own = table.iter().find(|mount| Some(mount.id) == lower.mount).filter(|mount| maps(mount))?;
+    let inside = own.root.join(lower.path.strip_prefix(&own.target).ok()?);
+    let others = table.iter().filter(|mount| mount.device == own.device && !maps(mount));
+    let paths = others.filter_map(|mount| {
+        let path = mount.target.join(inside.strip_prefix(&mount.root).ok()?);
+        // Something else may be mounted over it there.
+        let place = open_place(&path).ok()?;
+        let metadata = metadata_of(&place).ok()?;
+        let is_same = lower.inside_of.first() == Some(&(metadata.dev, metadata.ino));
+        (is_same && mount_id(&place).ok() == Some(mount.id)).then_some(path)
+    });
+    { paths }.next()
 }
 
 fn found(role: Role, given: &Path) -> Result<Found, PlaceError> {

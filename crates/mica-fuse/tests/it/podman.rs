@@ -7,16 +7,13 @@ use std::process::Command;
 
 use mica_testkit::{Scratch, busybox_rootfs, in_mount_namespace, needs};
 
-use crate::common::{PROGRAM, Said, end_servers_below, limited, quiet, said};
+use crate::common::{PROGRAM, Said, end_servers_below, limited, quiet, said, servers_below, wait_until};
 
 /// How a store shows its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
     /// By the program under test.
     Ours,
-    /// By the program that ours stands in for.
-    #[allow(dead_code, reason = "a test below")]
-    Theirs,
     /// As plain copies.
     Copied,
 }
@@ -51,7 +48,6 @@ impl Store {
         }
         let mount_program = match self.shown {
             Shown::Ours => Some(PROGRAM),
-            Shown::Theirs => Some("/usr/bin/fuse-overlayfs"),
             Shown::Copied => None,
         };
         match mount_program {
@@ -257,5 +253,56 @@ fn podman_and_buildah_build() {
             found.insert("said".to_owned(), said);
             found
         });
+    });
+}
+
+#[test]
+fn containers_with_maps_of_owners_are_not_copied() {
+    needs!(root, fuse, program "podman", program "runc", program "busybox");
+    in_mount_namespace(|| {
+        as_with_copies(|store| {
+            store.base();
+            let script = "id -u; stat -c '%n %u:%g' srv/* /; touch srv/mine; chown 7:8 srv/mine; mv srv/deep srv/moved; chmod 711 srv/over";
+            let maps = ["--uidmap", "0:200000:65536", "--gidmap", "0:300000:65536"];
+            let words =
+                [&["run", "--name", "one", "--network", "none"], &maps[..], &["base", "sh", "-ec", script]].concat();
+            let mut found = Found::from([("said".to_owned(), store.podman(&words))]);
+            found.insert("diff".to_owned(), sorted(&store.podman(&["diff", "one"])));
+            store.podman(&["commit", "-q", "one", "two"]);
+            found.extend(store.tree("two"));
+            if store.shown == Shown::Ours {
+                let upper = store.podman(&["inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", "one"]);
+                let upper = Path::new(upper.trim());
+                // As the image has it, whatever it looks like in the container.
+                assert_eq!(quiet(limited("stat").args(["-c", "%u:%g"]).arg(upper.join("srv/mine"))), "7:8\n");
+                assert!(!upper.join("bin").exists(), "nothing is copied that was not changed");
+            }
+            found
+        });
+    });
+}
+
+#[test]
+fn a_container_whose_server_is_killed_is_stopped_and_started_again() {
+    needs!(root, fuse, program "podman", program "runc", program "busybox");
+    in_mount_namespace(|| {
+        let store = Store::new(Shown::Ours);
+        store.base();
+        let script = "echo kept > /srv/kept; sync; while :; do sleep 1; done";
+        store.podman(&["run", "-d", "--name", "one", "--network", "none", "base", "sh", "-c", script]);
+        wait_until("it has written", || {
+            said(&mut store.command("podman", &["exec", "one", "cat", "/srv/kept"])).out == "kept\n"
+        });
+        let servers = servers_below(store.scratch.path());
+        assert_eq!(servers.len(), 1);
+        quiet(limited("kill").args(["-KILL", &servers[0].to_string()]));
+        wait_until("the server ends", || servers_below(store.scratch.path()).is_empty());
+        let refused = said(&mut store.command("podman", &["exec", "one", "true"]));
+        assert_ne!(refused.code, Some(0), "{refused:?}");
+        store.podman(&["stop", "-t", "0", "one"]);
+        store.podman(&["start", "one"]);
+        assert_eq!(store.podman(&["exec", "one", "cat", "/srv/kept"]), "kept\n");
+        store.podman(&["rm", "-f", "-t", "0", "one"]);
+        wait_until("the server ends", || servers_below(store.scratch.path()).is_empty());
     });
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use mica_testkit::gate::find_program;
 use mica_testkit::{OrdinaryUser, in_mount_namespace, needs};
 
 use crate::common::{PROGRAM, Said, end_servers_below, limited, quiet, said, servers_below, wait_until};
@@ -145,5 +146,48 @@ fn a_device_that_is_closed_is_named() {
         let refused = user.said("$M -o $O mnt");
         assert_eq!(refused.code, Some(32), "{}", refused.err);
         assert!(refused.err.contains("hint: /dev/fuse has to be open to you"), "{}", refused.err);
+    });
+}
+
+/// What podman does for a user, each line of which is what it would be with plain copies.
+const ROOTLESS: &str = r#"
+mkdir -p rootfs/bin rootfs/etc rootfs/proc rootfs/sys rootfs/dev rootfs/tmp rootfs/srv/d rootfs/srv/gone
+cp $BUSYBOX rootfs/bin/busybox
+for name in $(rootfs/bin/busybox --list); do [ -e rootfs/bin/$name ] || ln -s busybox rootfs/bin/$name; done
+echo root:x:0:0:root:/root:/bin/sh > rootfs/etc/passwd; echo 1 > rootfs/srv/d/a; echo 2 > rootfs/srv/b; echo 3 > rootfs/srv/gone/c
+tar -C rootfs --owner=0 --group=0 -cf base.tar .
+printf '[containers]\ndefault_ulimits=["nofile=1024:1024","nproc=1024:1024"]\n' > containers.conf
+export CONTAINERS_CONF=$HOME/containers.conf TMPDIR=$HOME
+podman() {
+    timeout -s KILL 90 podman --root $HOME/store --runroot $HOME/run --tmpdir $HOME/tmp --cgroup-manager cgroupfs --runtime runc $DRIVER "$@" 2>>said
+}
+podman import -q base.tar base >/dev/null
+podman run --network none --name one base sh -ec \
+    'id; rm /srv/b; mv /srv/d /srv/e; chown 5:6 /srv/e/a; rm -r /srv/gone; mkdir /srv/gone; echo 4 > /srv/gone/new; chmod 4755 /srv/gone/new'
+podman diff one | sort
+podman commit -q one two >/dev/null
+podman run --rm --network none two sh -ec 'find /srv -exec stat -c "%n %f %u:%g" {} + | sort'
+podman run --rm --network none --userns keep-id two sh -ec 'id -u; find /srv -exec stat -c "%n %u:%g" {} + | sort; touch /home/x || echo refused'
+podman run --rm --network none --user 5:6 two sh -ec 'echo more >> /srv/e/a; cat /srv/e/a'
+podman rm -a -f >/dev/null
+"#;
+
+#[test]
+fn podman_of_a_user_does_what_it_does_with_plain_copies() {
+    needs!(root, fuse, ordinary_user, program "podman", program "runc", program "busybox");
+    in_mount_namespace(|| {
+        let busybox = find_program("busybox").unwrap();
+        let work = |driver: &str| {
+            let user = User::new(OrdinaryUser::with_range());
+            let driver = driver.replace("PROGRAM", user.program.to_str().unwrap());
+            let said = user.said(&format!("BUSYBOX={}; DRIVER='{driver}'; {ROOTLESS}", busybox.display()));
+            let log = fs::read_to_string(user.user.home().join("said")).unwrap_or_default();
+            assert_eq!(said.code, Some(0), "{driver}: {}\n{log}", said.err);
+            user.is_left_alone();
+            said.out
+        };
+        let wanted = work("--storage-driver vfs");
+        assert!(wanted.contains("A /srv/e/a\n") && wanted.contains("/srv/gone/new 89ed 0:0\n"), "{wanted}");
+        assert_eq!(work("--storage-driver overlay --storage-opt overlay.mount_program=PROGRAM"), wanted);
     });
 }

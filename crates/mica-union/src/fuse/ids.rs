@@ -60,6 +60,19 @@ impl Ids {
     pub fn stored_gid(&self, shown: u32) -> Option<u32> {
         stored(&self.gids, shown)
     }
+
+    /// The user that is stored for what one of the mount makes. One without a counterpart makes files of [`OVERFLOW`]: podman, as root of the
+    /// machine, makes files in the tree of a container that knows no such user, and gives them away after.
+    #[must_use]
+    pub fn made_by_uid(&self, shown: u32) -> u32 {
+        self.stored_uid(shown).unwrap_or(OVERFLOW)
+    }
+
+    /// The same for groups.
+    #[must_use]
+    pub fn made_by_gid(&self, shown: u32) -> u32 {
+        self.stored_gid(shown).unwrap_or(OVERFLOW)
+    }
 }
 
 fn shown(rows: &[IdRow], id: u32) -> Option<u32> {
@@ -98,6 +111,7 @@ mod tests {
         assert_eq!((ids.shown_uid(1000), ids.shown_uid(100_000), ids.shown_uid(165_534)), (0, 1, 65535));
         assert_eq!((ids.shown_uid(0), ids.shown_uid(165_535)), (OVERFLOW, OVERFLOW));
         assert_eq!((ids.stored_uid(0), ids.stored_uid(2), ids.stored_uid(65536)), (Some(1000), Some(100_001), None));
+        assert_eq!((ids.made_by_uid(0), ids.made_by_uid(65536), ids.made_by_gid(7)), (1000, OVERFLOW, 7));
         assert_eq!(ids.shown_gid(5), 5);
     }
 

@@ -32,8 +32,7 @@ pub(super) struct Masked {
 impl Server {
     /// What a program makes, with owners as they are stored.
     pub(super) fn new_file(&self, caller: &Caller, kind: Kind, Masked { mode, umask }: Masked) -> Result<New, Errno> {
-        let uid = self.ids.stored_uid(caller.uid).ok_or(Errno::OVERFLOW)?;
-        let gid = self.ids.stored_gid(caller.gid).ok_or(Errno::OVERFLOW)?;
+        let (uid, gid) = (self.ids.made_by_uid(caller.uid), self.ids.made_by_gid(caller.gid));
         Ok(New { kind, mode: mode & PERMISSIONS, umask, uid, gid })
     }
 
