@@ -449,7 +449,7 @@ _mica() {
                     return 0
                     ;;
                 --driver)
-                    COMPREPLY=($(compgen -W "overlay flat" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "overlay fuse flat" -- "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -653,7 +653,7 @@ _mica() {
                     return 0
                     ;;
                 --driver)
-                    COMPREPLY=($(compgen -W "overlay flat" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "overlay fuse flat" -- "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -741,7 +741,7 @@ _mica() {
                     return 0
                     ;;
                 --driver)
-                    COMPREPLY=($(compgen -W "overlay flat" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "overlay fuse flat" -- "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -1425,7 +1425,7 @@ _mica() {
                     return 0
                     ;;
                 --driver)
-                    COMPREPLY=($(compgen -W "overlay flat" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "overlay fuse flat" -- "${cur}"))
                     return 0
                     ;;
                 --root)

@@ -77,6 +77,7 @@ complete -c mica -n "__fish_mica_using_subcommand run" -l entrypoint -d 'Run thi
 complete -c mica -n "__fish_mica_using_subcommand run" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
 complete -c mica -n "__fish_mica_using_subcommand run" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
+fuse\t''
 flat\t''"
 complete -c mica -n "__fish_mica_using_subcommand run" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand run" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
@@ -94,6 +95,7 @@ complete -c mica -n "__fish_mica_using_subcommand create" -l entrypoint -d 'Run 
 complete -c mica -n "__fish_mica_using_subcommand create" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
 complete -c mica -n "__fish_mica_using_subcommand create" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
+fuse\t''
 flat\t''"
 complete -c mica -n "__fish_mica_using_subcommand create" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand create" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
@@ -283,6 +285,7 @@ complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_sub
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
+fuse\t''
 flat\t''"
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F
@@ -300,6 +303,7 @@ complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_sub
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
+fuse\t''
 flat\t''"
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l run-root -d 'Where what does not outlive a boot is kept: /run/mica for root, else $XDG_RUNTIME_DIR/mica, which is `run` in the store where that is not set' -r -F

@@ -10,6 +10,7 @@
 
 mod command;
 mod common;
+mod effects;
 mod mounting;
 mod podman;
 mod unprivileged;

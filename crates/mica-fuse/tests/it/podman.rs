@@ -14,6 +14,8 @@ use crate::common::{PROGRAM, Said, end_servers_below, limited, quiet, said, serv
 enum Shown {
     /// By the program under test.
     Ours,
+    /// By the program that ours stands in for.
+    Theirs,
     /// As plain copies.
     Copied,
 }
@@ -48,6 +50,7 @@ impl Store {
         }
         let mount_program = match self.shown {
             Shown::Ours => Some(PROGRAM),
+            Shown::Theirs => Some("/usr/bin/fuse-overlayfs"),
             Shown::Copied => None,
         };
         match mount_program {
@@ -304,5 +307,36 @@ fn a_container_whose_server_is_killed_is_stopped_and_started_again() {
         assert_eq!(store.podman(&["exec", "one", "cat", "/srv/kept"]), "kept\n");
         store.podman(&["rm", "-f", "-t", "0", "one"]);
         wait_until("the server ends", || servers_below(store.scratch.path()).is_empty());
+    });
+}
+
+#[test]
+fn a_store_that_fuse_overlayfs_filled_goes_on() {
+    needs!(root, fuse, program "podman", program "runc", program "busybox", program "fuse-overlayfs");
+    in_mount_namespace(|| {
+        let mut store = Store::new(Shown::Theirs);
+        store.base();
+        let list = "find srv -exec stat -c '%n %f %u:%g' {} + | sort; cat srv/moved/er/one srv/again/new";
+        let script = format!("test -e srv/made || {{ {SCRIPT}; }}; {list}");
+        // Not asked of podman again: what fuse-overlayfs commits has files that were deleted.
+        let wanted = store.podman(&["run", "--name", "one", "--network", "none", "base", "sh", "-ec", &script]);
+        assert!(wanted.contains("srv/symlink/x") && !wanted.contains("three") && !wanted.contains(".wh."), "{wanted}");
+        store.shown = Shown::Ours;
+        assert_eq!(store.podman(&["start", "-a", "one"]), wanted);
+        assert!(store.podman(&["diff", "one"]).contains("D /srv/again/three"));
+        store.podman(&["commit", "-q", "one", "two"]);
+        let seen = store.podman(&["run", "--rm", "--network", "none", "two", "sh", "-ec", list]);
+        assert_eq!(seen, wanted);
+        store.podman(&["rm", "one"]);
+    });
+}
+
+#[test]
+fn podman_shows_what_mounts_for_it() {
+    needs!(root, fuse, program "podman");
+    in_mount_namespace(|| {
+        let store = Store::new(Shown::Ours);
+        let info = store.podman(&["info", "--format", "{{json .Store.GraphOptions}}"]);
+        assert!(info.contains(&format!("mica-fuse {}", env!("CARGO_PKG_VERSION"))), "{info}");
     });
 }

@@ -209,7 +209,8 @@ pub(super) const TREE: &[Known] = &[
         names: &["whiteouts"],
         value: "=both|kernel",
         help: "`both`: in lowers, a file `.wh.NAME` says that NAME is gone, as podman writes it for a mount program, besides the \
-               kernel's character device 0:0. `kernel`: such a name is a name as any other. In the upper it always is.",
+               kernel's character device 0:0; and an upper that fuse-overlayfs wrote is taken over at its first mount. `kernel`: such a name is a name as \
+               any other. In an upper of ours it always is.",
         take: Take::Value(|asked, value| {
             asked.view.whiteouts = one_of(value, &[("both", Whiteouts::Both), ("kernel", Whiteouts::Kernel)])?;
             Ok(())
