@@ -1,7 +1,7 @@
 //! As an ordinary user: by fusermount3 on the machine itself, and by mount calls in a user namespace of one's own.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use mica_testkit::gate::find_program;
@@ -90,6 +90,28 @@ fn fusermount_mounts_for_who_may_not() {
         let refused = user.said("$M -o $O lower/d");
         assert_eq!(refused.code, Some(1), "{}", refused.err);
         assert!(refused.err.contains("is inside of the lower directory"), "{}", refused.err);
+        user.is_left_alone();
+    });
+}
+
+/// Outside of a user namespace no owner can be given away: what others own below is the user's own when it comes up.
+#[test]
+fn files_of_others_come_up_as_the_users_own() {
+    needs!(root, fuse, ordinary_user, program "fusermount3");
+    in_mount_namespace(|| {
+        let user = User::new(OrdinaryUser::without_range());
+        let lower = user.user.home().join("lower");
+        fs::write(lower.join("theirs"), "theirs").unwrap();
+        fs::set_permissions(lower.join("theirs"), fs::Permissions::from_mode(0o4666)).unwrap();
+        // Not even its owner may set attributes of it, and it has two names.
+        user.run("chmod 0444 lower/d/b; ln lower/d/b lower/d/c");
+        let script = "$M -o $O mnt; cd mnt; echo >>theirs; mv d e; touch -d @5 e/b; \
+                      stat -c '%n %u %a %h' theirs e/b e/c | tr '\\n' ' '; cd ..; fusermount3 -u mnt";
+        let id = user.user.uid();
+        let wanted = format!("theirs {id} 666 1 e/b {id} 444 2 e/c {id} 444 2 ");
+        assert_eq!(user.run(script), wanted);
+        let below = fs::metadata(lower.join("theirs")).unwrap();
+        assert_eq!((below.uid(), below.mode() & 0o7777, below.len()), (0, 0o4666, 6));
         user.is_left_alone();
     });
 }

@@ -11,7 +11,14 @@ impl Carrier {
     /// list, of which it is a part; the times last.
     pub(super) fn put_attributes(&self, temp: &[u8], source: &Source) -> Result<(), SysError> {
         let node = &source.node;
-        let stand = stand_in(&node.kind, &node.attrs, &self.ability);
+        let mut stand = stand_in(&node.kind, &node.attrs, &self.ability);
+        // An owner that cannot be is the server's own: root, and outside of a namespace the user itself.
+        if !self.ability.users.has(node.attrs.uid) && stand.attrs.uid != self.ids.0 {
+            stand.attrs.to_mut().uid = self.ids.0;
+        }
+        if !self.ability.groups.has(node.attrs.gid) && stand.attrs.gid != self.ids.1 {
+            stand.attrs.to_mut().gid = self.ids.1;
+        }
         self.put_owner_and_mode(temp, &node.kind, &stand.attrs)?;
         let mtime = node.attrs.mtime;
         let mtime = Time { secs: mtime.secs, nanos: mtime.nanos };

@@ -74,10 +74,7 @@ impl<C: Context> Run<'_, C> {
                 None => self.put_content(spot, file, *size, content)?,
             }
         }
-        self.carrier.put_attributes(&temp, &source)?;
-        if cut.is_some() {
-            self.carrier.work.set_times(&temp, SetTime::Keep, SetTime::Now)?;
-        }
+        // The mode may take the right to set attributes away, even from whoever owns the file.
         self.put_marks(&temp, &source)?;
         if let Some(lower) = lower {
             let (kind, marks) = (&source.node.kind, self.carrier.marks);
@@ -90,6 +87,10 @@ impl<C: Context> Run<'_, C> {
                 self.carrier.redirect(&self.carrier.work, &temp, RedirectKind::Absolute, lower)?;
                 self.carrier.work.set_xattr(&temp, marks.metacopy(), b"")?;
             }
+        }
+        self.carrier.put_attributes(&temp, &source)?;
+        if cut.is_some() {
+            self.carrier.work.set_times(&temp, SetTime::Keep, SetTime::Now)?;
         }
         Ok(())
     }
@@ -132,8 +133,8 @@ impl<C: Context> Run<'_, C> {
         let source = self.context.source(spot)?;
         let temp = self.begin();
         self.carrier.make(&temp, &source.node.kind)?;
-        self.carrier.put_attributes(&temp, &source)?;
-        Ok(self.put_marks(&temp, &source)?)
+        self.put_marks(&temp, &source)?;
+        Ok(self.carrier.put_attributes(&temp, &source)?)
     }
 
     /// What stands there is a directory of the upper; of its attributes only those marks are left out that say where its names come from.

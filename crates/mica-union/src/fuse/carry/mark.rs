@@ -16,7 +16,7 @@ pub(super) const CAPABILITY: &[u8] = b"security.capability";
 
 impl Carrier {
     pub(super) fn set_mark(&self, dir: &Dir, name: &[u8], mark: &[u8], value: &[u8]) -> Result<(), SysError> {
-        dir.set_xattr(name, mark, value)
+        despite_mode(dir, name, || dir.set_xattr(name, mark, value))
     }
 
     /// Has the upper's root say that files may be joining, before the first of them is made: who reads the upper looks for them only then.
@@ -51,7 +51,8 @@ impl Carrier {
     }
 
     pub(super) fn unmark(&self, stand: &Stand, mark: Mark) -> Result<(), SysError> {
-        let remove = |mark| match stand.dir.remove_xattr(stand.name(), mark) {
+        let (dir, name) = (&stand.dir, stand.name());
+        let remove = |mark| match despite_mode(dir, name, || dir.remove_xattr(name, mark)) {
             Err(error) if error.errno() == Errno::NODATA => Ok(()),
             removed => removed,
         };
@@ -73,7 +74,7 @@ impl Carrier {
     /// Copies the content of `from` into the metacopy that stands, as much as its size says, and keeps what writing changes: both times, the bits
     /// that lend rights, and the capability.
     pub(super) fn fill(&self, stand: &Stand, from: &mica_sys::File) -> Result<(), SysError> {
-        let file = stand.dir.open_file_to_write(stand.name())?;
+        let file = despite_mode(&stand.dir, stand.name(), || stand.dir.open_file_to_write(stand.name()))?;
         let before = file.metadata()?;
         let capability = file.get_xattr(CAPABILITY)?;
         if from.metadata()?.size == before.size {
@@ -89,5 +90,21 @@ impl Carrier {
         }
         file.set_times(SetTime::To(before.atime), SetTime::To(before.mtime))?;
         if self.volatile { Ok(()) } else { file.sync_content() }
+    }
+}
+
+/// Does something with what the server owns where a mode without the owner's bits keeps even it from that: root never needs it. A crash on the way leaves those
+/// bits set.
+fn despite_mode<T>(dir: &Dir, name: &[u8], act: impl Fn() -> Result<T, SysError>) -> Result<T, SysError> {
+    /// To read and to write, for the owner.
+    const OWNER: u32 = 0o600;
+    match act() {
+        Err(error) if error.errno() == Errno::ACCESS => {
+            let mode = dir.stat(name)?.mode;
+            dir.chmod(name, mode | OWNER)?;
+            let done = act();
+            dir.chmod(name, mode).and(done)
+        }
+        done => done,
     }
 }
