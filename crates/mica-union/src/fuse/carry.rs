@@ -363,10 +363,12 @@ impl<C: Context> Run<'_, C> {
     fn bring(&mut self, spot: &C::Spot) -> Result<(), CarryError> {
         let stand = self.context.stand(spot)?;
         let temp = self.temp()?;
-        keeping_times(&stand.dir, || self.carrier.work.rename_noreplace(temp, &stand.dir, stand.name()))?;
+        let before = stand.dir.metadata()?;
+        self.carrier.work.rename_noreplace(temp, &stand.dir, stand.name())?;
         self.temp = None;
+        // It stands from here on, whether or not the directory gets its times back.
         self.context.came_up(spot);
-        Ok(())
+        Ok(attributes::set_own_times(&stand.dir, &before)?)
     }
 
     fn join(&mut self, at: At) -> Result<(), CarryError> {
@@ -375,8 +377,10 @@ impl<C: Context> Run<'_, C> {
         for other in lower {
             self.parents(&other)?;
             let (up, stand) = (self.context.stand(&up)?, self.context.stand(&other)?);
-            keeping_times(&stand.dir, || up.dir.link(up.name(), &stand.dir, stand.name()))?;
+            let before = stand.dir.metadata()?;
+            up.dir.link(up.name(), &stand.dir, stand.name())?;
             self.context.came_up(&other);
+            attributes::set_own_times(&stand.dir, &before)?;
         }
         Ok(())
     }
@@ -400,11 +404,4 @@ impl<C: Context> Run<'_, C> {
         }
         Ok(())
     }
-}
-
-/// Changes the names of a directory and sets its times to what they were. What showed in the union before shows after, so nobody shall see a change.
-fn keeping_times(dir: &Dir, change: impl FnOnce() -> Result<(), SysError>) -> Result<(), SysError> {
-    let before = dir.metadata()?;
-    change()?;
-    attributes::set_own_times(dir, &before)
 }
