@@ -113,8 +113,21 @@ impl Server {
     }
 
     pub(super) fn unlink(&self, parent: u64, name: &[u8], out: &mut Out<'_>) -> Result<(), Errno> {
-        self.union.unlink(&self.node(parent)?, name)?;
+        let parent = self.node(parent)?;
+        self.fill_what_goes(&parent, name);
+        self.union.unlink(&parent, name)?;
         out.done()
+    }
+
+    /// A file that has its content below, loses a name and is open gets the content first: without a name nothing says where that is, and it
+    /// can still be opened for writing by /proc/self/fd.
+    fn fill_what_goes(&self, parent: &Arc<Node>, name: &[u8]) {
+        let Ok(Some(node)) = self.union.tree.lookup(parent, name) else { return };
+        let is_metacopy = node.state().upper.as_ref().is_some_and(|standing| standing.metacopy);
+        if is_metacopy && self.content.find(node.id).is_some() {
+            // ignored: a disk that is full must not keep anybody from removing a file. What was open is still read.
+            self.bring_up_content(&node).ok();
+        }
     }
 
     pub(super) fn rmdir(&self, parent: u64, name: &[u8], out: &mut Out<'_>) -> Result<(), Errno> {
@@ -146,6 +159,9 @@ impl Server {
             _ => (0, 0),
         };
         let (from, to) = (self.node(parent)?, self.node(new_parent)?);
+        if matches!(how, How::Replace | How::Whiteout) {
+            self.fill_what_goes(&to, new_name);
+        }
         self.union.rename(&Move { from: &from, name, to: &to, new_name, how, owner })?;
         out.done()
     }
