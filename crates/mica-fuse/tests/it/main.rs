@@ -8,11 +8,17 @@
     reason = "a test panics; clippy knows tests by their attribute, not their helpers"
 )]
 
+mod bad_input;
 mod command;
 mod common;
+mod crowd;
+mod death;
 mod effects;
+mod hostile;
 mod mounting;
 mod podman;
+mod programs;
+mod stage;
 mod unprivileged;
 
 /// A file that is not named above would never run.
