@@ -14,12 +14,21 @@
 //! * *Passthrough*: by a backing file of the kernel's own, without us. Only files of the upper go this way, from their first open for writing on. Lowers never do: a mapping
 //!   or an open file would go on showing the lower's content after a copy-up, and what was saved is one copy of each page that is read first.
 //!
+//! # Without opens
+//!
+//! Where nothing is handed to the kernel, opening is nothing that it must ask about: it checks permissions itself, and what is opened is found by its node when it is read or written. So
+//! the first `OPEN` is answered by `ENOSYS`, and none comes any more (`FUSE_NO_OPEN_SUPPORT`): opening and closing cost what they cost in memory. A lower file comes up at its first
+//! write and not when it is opened for writing; want of space is told there. What backs files then is a cache, which lets go of what was not used.
+//!
+//! # Attributes
+//!
 //! While a file is written past us, its attributes in memory are not true: they are read again for each question, and the kernel is told not to believe them
 //! longer. What its page cache had of the file is old then too, so the next cached open drops it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mica_sys::process::open_files_limit;
 use mica_sys::{Errno, File};
 
 use super::tree::Node;
@@ -96,6 +105,8 @@ impl Opened {
 #[derive(Debug)]
 pub(super) struct Content {
     shards: Box<[Mutex<HashMap<u64, Entry>>]>,
+    /// How many files without opens a shard keeps.
+    most_idle: usize,
 }
 
 #[derive(Debug)]
@@ -107,8 +118,10 @@ struct Entry {
 const SHARDS: u64 = 32;
 
 impl Content {
+    /// A quarter of the descriptors that the process may have is for files that nobody counts as open.
     pub(super) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        let most = usize::try_from(open_files_limit() / 4 / SHARDS).unwrap_or(usize::MAX);
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), most_idle: most.clamp(4, 256) }
     }
 
     /// A number of a node has its turn in the low bits.
@@ -120,19 +133,35 @@ impl Content {
     /// Counts one more open of a file.
     pub(super) fn enter(&self, node: &Arc<Node>) -> Result<Arc<Opened>, Errno> {
         let mut shard = self.shard(node.id).ok_or(Errno::IO)?;
-        let entry = shard.entry(node.id).or_insert_with(|| Entry {
-            opens: 0,
-            opened: Arc::new(Opened { node: Arc::clone(node), state: Mutex::default() }),
-        });
+        let entry = entry(&mut shard, node);
         entry.opens += 1;
         Ok(Arc::clone(&entry.opened))
+    }
+
+    /// A file, whether it is open or not. One that is not stays for a while.
+    pub(super) fn visit(&self, node: &Arc<Node>) -> Result<Arc<Opened>, Errno> {
+        let mut shard = self.shard(node.id).ok_or(Errno::IO)?;
+        if shard.len() > self.most_idle && !shard.contains_key(&node.id) {
+            shard.retain(|_, entry| entry.opens > 0 || Arc::strong_count(&entry.opened) > 1);
+        }
+        Ok(Arc::clone(&entry(&mut shard, node).opened))
+    }
+
+    /// Lets go of a file unless it is open.
+    pub(super) fn drop_idle(&self, node: u64) {
+        if let Some(mut shard) = self.shard(node)
+            && shard.get(&node).is_some_and(|entry| entry.opens == 0)
+        {
+            shard.remove(&node);
+        }
     }
 
     /// Counts one less; what was the last gives the file back.
     pub(super) fn leave(&self, node: u64) -> Option<Arc<Opened>> {
         let mut shard = self.shard(node)?;
         let entry = shard.get_mut(&node)?;
-        entry.opens = entry.opens.saturating_sub(1);
+        // None was counted.
+        entry.opens = entry.opens.checked_sub(1)?;
         if entry.opens > 0 {
             return None;
         }
@@ -143,4 +172,11 @@ impl Content {
     pub(super) fn find(&self, node: u64) -> Option<Arc<Opened>> {
         self.shard(node)?.get(&node).map(|entry| Arc::clone(&entry.opened))
     }
+}
+
+fn entry<'a>(shard: &'a mut HashMap<u64, Entry>, node: &Arc<Node>) -> &'a mut Entry {
+    shard.entry(node.id).or_insert_with(|| Entry {
+        opens: 0,
+        opened: Arc::new(Opened { node: Arc::clone(node), state: Mutex::default() }),
+    })
 }

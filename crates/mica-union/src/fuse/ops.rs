@@ -41,6 +41,8 @@ pub(super) struct Server {
     volatile: bool,
     writeback: bool,
     passthrough: Option<u32>,
+    /// Nothing is asked of us when a file is opened.
+    without_opens: bool,
     timeout: Duration,
     kernel: OnceLock<Kernel>,
 }
@@ -56,8 +58,11 @@ impl Server {
     /// A server of what these options name.
     pub(super) fn new(options: &Options, union: Union) -> Self {
         let volatile = options.dirs.upper.as_ref().is_some_and(|upper| upper.volatile);
+        let passthrough = stacking(options, &union.tree);
         Self {
-            passthrough: stacking(options, &union.tree),
+            passthrough,
+            // With writeback the kernel has a say in sizes and times that begins at an open.
+            without_opens: passthrough.is_none() && !options.writeback,
             tree: Arc::clone(&union.tree),
             union,
             content: Content::new(),
@@ -95,7 +100,13 @@ impl Server {
 
 impl Served for Server {
     fn wants(&self) -> Wanted {
-        Wanted { posix_acl: self.acls, writeback: self.writeback, passthrough: self.passthrough, ..Wanted::default() }
+        Wanted {
+            posix_acl: self.acls,
+            writeback: self.writeback,
+            passthrough: self.passthrough,
+            atomic_truncate: !self.without_opens,
+            ..Wanted::default()
+        }
     }
 
     fn started(&self, init: &Init, notifier: &Notifier) {
@@ -160,6 +171,9 @@ impl Served for Server {
 
     fn forget(&self, node: u64, lookups: u64) {
         self.tree.forget(node, lookups);
+        if self.without_opens && self.tree.node(node).is_none() {
+            self.content.drop_idle(node);
+        }
     }
 }
 

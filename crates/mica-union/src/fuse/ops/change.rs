@@ -43,9 +43,13 @@ impl Server {
             other => set(&other.subject().open(Access::Read)?),
         })?;
         self.tree.stale(node);
-        // What it forbids now is tried at each open.
+        // What it forbids now is tried at each open, and where there is none, when the file is used next.
         if let Some(opened) = self.content.find(node.id) {
-            opened.state().guarded = true;
+            let mut state = opened.state();
+            state.guarded = true;
+            if self.without_opens {
+                state.back = None;
+            }
         }
         Ok(())
     }

@@ -31,6 +31,10 @@ impl How {
 
 impl Server {
     pub(super) fn open(&self, node: u64, flags: u32, kill_suidgid: bool, out: &mut Out<'_>) -> Result<(), Errno> {
+        // Said once, and not asked again.
+        if self.without_opens {
+            return Err(Errno::NOSYS);
+        }
         let node = self.node(node)?;
         if node.kind != FileKind::File {
             return Err(Errno::IO);
@@ -54,7 +58,7 @@ impl Server {
 
     /// Counts one more open of a file and says how the kernel shall treat it; `made` is the file, where the open has made it.
     pub(super) fn answer_open(&self, node: &Arc<Node>, made: Option<File>, how: How) -> Result<wire::Opened, Errno> {
-        let opened = self.content.enter(node)?;
+        let opened = if self.without_opens { self.content.visit(node)? } else { self.content.enter(node)? };
         let mut state = opened.state();
         if let Some(file) = made {
             state.back = Some(Back { file: Arc::new(file), writable: true, is_upper: true });
@@ -72,7 +76,7 @@ impl Server {
                     Ok(file) if back.is_upper => Back { file: Arc::new(file), writable: true, is_upper: true },
                     _ => self.open_upper(node)?,
                 });
-            } else if state.guarded {
+            } else if state.guarded && !self.without_opens {
                 // It is thrown away: that it may be opened is what is asked.
                 let access = if handle.writes { Access::ReadWrite } else { Access::Read };
                 back.file.reopen(access).map(drop).map_err(|error| error.errno())?;
@@ -163,17 +167,21 @@ impl Server {
         out.done()
     }
 
-    /// The open file of a request.
+    /// The file of a request.
     pub(super) fn opened(&self, node: u64) -> Result<Arc<Opened>, Errno> {
+        if self.without_opens {
+            return self.content.visit(&self.node(node)?);
+        }
         self.content.find(node).ok_or(Errno::BADF)
     }
 
-    /// What backs an open file now: the upper's file, if it came up since.
+    /// What backs a file now: the upper's file, if it came up since it was opened.
     pub(super) fn back_now(&self, opened: &Opened) -> Result<Back, Errno> {
         let mut state = opened.state();
-        let back = state.back.clone().ok_or(Errno::BADF)?;
-        if back.is_upper || !opened.node.has_own_content() {
-            return Ok(back);
+        match &state.back {
+            Some(back) if back.is_upper || !opened.node.has_own_content() => return Ok(back.clone()),
+            None if !self.without_opens => return Err(Errno::BADF),
+            _ => {}
         }
         let found = self.tree.open_content(&opened.node, Access::Read)?;
         let now = Back { file: Arc::new(found.file), writable: false, is_upper: found.is_upper };
@@ -181,8 +189,17 @@ impl Server {
         Ok(now)
     }
 
-    /// The upper's file of an open file, to be changed.
+    /// The upper's file, to be changed.
     pub(super) fn back_to_change(&self, opened: &Opened) -> Result<Back, Errno> {
+        if self.without_opens {
+            self.bring_up_content(&opened.node)?;
+            let mut state = opened.state();
+            // It may have been found before it came up.
+            if state.back.as_ref().is_some_and(|back| !back.is_upper) {
+                state.back = None;
+            }
+            self.provide(&opened.node, &mut state, Handle { writes: true })?;
+        }
         opened.back().and_then(|back| if back.writable { Ok(back) } else { Err(Errno::BADF) })
     }
 }

@@ -40,6 +40,8 @@ pub struct Wanted {
     pub idmap: bool,
     /// Setuid and setgid bits and capabilities are cleared by the server, when a request says so.
     pub killpriv: bool,
+    /// `O_TRUNC` comes with `OPEN`. Without it a `SETATTR` follows, which comes also where nothing is asked at an open.
+    pub atomic_truncate: bool,
     /// The most bytes of one read or write; a multiple of the page size.
     pub max_write: u32,
     /// How many requests nobody waits for (reading ahead, writing back) may be under way.
@@ -54,6 +56,7 @@ impl Default for Wanted {
             passthrough: None,
             idmap: true,
             killpriv: true,
+            atomic_truncate: true,
             max_write: 1 << 20,
             max_background: 64,
         }
@@ -79,7 +82,6 @@ pub struct Init {
 
 /// What every file system of ours takes where it is offered.
 const ALWAYS: InitFlags = InitFlags::ASYNC_READ
-    .union(InitFlags::ATOMIC_O_TRUNC)
     .union(InitFlags::EXPORT_SUPPORT)
     .union(InitFlags::BIG_WRITES)
     .union(InitFlags::DONT_MASK)
@@ -122,6 +124,7 @@ impl Init {
             | when(passthrough.is_some(), InitFlags::PASSTHROUGH)
             | when(wanted.idmap, InitFlags::ALLOW_IDMAP)
             | when(wanted.killpriv, InitFlags::HANDLE_KILLPRIV_V2)
+            | when(wanted.atomic_truncate, InitFlags::ATOMIC_O_TRUNC)
             | when(ring, InitFlags::OVER_IO_URING);
         let flags = asked & offer.flags;
         let max_pages = u16::try_from(wanted.max_write.div_ceil(page.max(1))).unwrap_or(u16::MAX).max(1);
