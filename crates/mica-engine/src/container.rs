@@ -321,6 +321,7 @@ impl Engine {
             lowers,
             upper: Some(UpperDirs { upper: known.container.upper(), work: known.container.work(), volatile: false }),
             marks: self.store.marks(),
+            ..UnionDirs::default()
         })
     }
 }

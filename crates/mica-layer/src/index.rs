@@ -309,6 +309,38 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// The record of `name`, which is one component, directly in this directory; `None` where the layer does not speak of it.
+    ///
+    /// # Errors
+    /// [`LayerError::Index`] when a record on the way makes no sense.
+    pub fn child(self, name: &[u8]) -> Result<Option<Self>> {
+        if !self.is_directory() {
+            return Ok(None);
+        }
+        let skip = match self.path_bytes()?.len() {
+            0 => 0,
+            length => length + 1,
+        };
+        let (mut low, mut high) = (self.number + 1, self.end()?);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let record = self.index.record(middle)?;
+            let inside = record.path_bytes()?.get(skip..).ok_or(corrupt("a record is not in its directory"))?;
+            match compare(inside, name) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(Some(record)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Names of one file have the same number, counted from 1; `None` for a single name.
+    #[must_use]
+    pub fn link_group(&self) -> Option<u32> {
+        Some(self.u32(at::LINK_GROUP)).filter(|group| *group != 0)
+    }
+
     /// Whether this is a directory.
     #[must_use]
     pub fn is_directory(&self) -> bool {

@@ -154,14 +154,14 @@ impl<'a> Bench<'a> {
 
     /// The container.
     fn dirs(&self) -> UnionDirs {
-        UnionDirs { lowers: self.paths(), upper: Some(self.upper()), marks: self.marks }
+        UnionDirs { lowers: self.paths(), upper: Some(self.upper()), marks: self.marks, ..UnionDirs::default() }
     }
 
     /// The upper as one more layer: a commit without a copy.
     fn sealed(&self) -> UnionDirs {
         let mut lowers = self.paths();
         lowers.insert(0, self.upper().upper);
-        UnionDirs { lowers, upper: None, marks: self.marks }
+        UnionDirs { lowers, upper: None, marks: self.marks, ..UnionDirs::default() }
     }
 
     fn show(&self, dirs: &UnionDirs) -> Tree {

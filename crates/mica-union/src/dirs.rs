@@ -1,5 +1,6 @@
 //! What a union is made of.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mica_layer::Marks;
@@ -14,6 +15,9 @@ pub struct UnionDirs {
     pub upper: Option<UpperDirs>,
     /// How the directories say "gone" and "opaque".
     pub marks: Marks,
+    /// For each lower that has one, the index that says what is in it ([`mica_layer::Index`]): who reads indexes shows what they say, and the directory has the content. The FUSE
+    /// union alone does.
+    pub indexes: BTreeMap<PathBuf, PathBuf>,
 }
 
 /// The writable part of a union.

@@ -52,6 +52,7 @@ fn attempt(
         lowers: vec![at.join("lower")],
         upper: Some(UpperDirs { upper: at.join("upper"), work: at.join("work"), volatile }),
         marks,
+        ..UnionDirs::default()
     };
     let mounted = driver.mount(&dirs)?;
     let merged = mounted.dir()?;

@@ -113,7 +113,8 @@ impl Engine {
             None => whole.filter(|_| view.kind == ViewKind::Tree).unwrap_or(&view.target).to_owned(),
         };
         let upper = UpperDirs { upper: path.join("upper"), work: path.join("work"), volatile };
-        let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), marks: self.store.marks() };
+        let dirs =
+            UnionDirs { lowers: vec![lower], upper: Some(upper), marks: self.store.marks(), ..UnionDirs::default() };
         if view.kind == ViewKind::Tree {
             return Ok(DetachedMount::from(self.fuse()?.with_options(as_root()).mount(&dirs)?.into_fd()));
         }

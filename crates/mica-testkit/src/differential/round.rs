@@ -44,7 +44,7 @@ impl Seat<'_> {
 
     fn dirs(&self, lowers: &[PathBuf], marks: Marks) -> UnionDirs {
         let upper = UpperDirs { upper: self.upper(), work: self.place.join("work"), volatile: false };
-        UnionDirs { lowers: lowers.to_vec(), upper: Some(upper), marks }
+        UnionDirs { lowers: lowers.to_vec(), upper: Some(upper), marks, ..UnionDirs::default() }
     }
 
     fn upper(&self) -> PathBuf {
@@ -438,7 +438,7 @@ impl<'a> Round<'a> {
         let shown = Flat::of(&self.shown.tree, &|path| self.is_apart(path));
         differ(&after.differences(&shown), "the committed layer, brought onto what was below, is another tree")?;
         for seat in &self.seats {
-            let dirs = UnionDirs { lowers: self.paths(), upper: None, marks: self.plan.marks };
+            let dirs = UnionDirs { lowers: self.paths(), upper: None, marks: self.plan.marks, ..UnionDirs::default() };
             let mounted = seat.driver.mount(&dirs).map_err(|error| format!("{}: sealed: {error:?}", seat.name()))?;
             let found = Flat::of(&Tree::read_dir(&mounted.dir().unwrap()), &|path| self.is_apart(path));
             differ(&after.differences(&found), &format!("{} shows another tree of the sealed layers", seat.name()))?;

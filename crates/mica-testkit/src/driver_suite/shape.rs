@@ -94,7 +94,7 @@ fn no_lowers(driver: &dyn Driver, marks: Marks) {
     Step::Write("file", "x").take(&mounted.dir().unwrap());
     drop(mounted);
     tree! { "file" = "x" }.assert_is(&bench.show(&bench.dirs()), "an upper over nothing");
-    let nothing = UnionDirs { lowers: Vec::new(), upper: None, marks };
+    let nothing = UnionDirs { lowers: Vec::new(), upper: None, marks, ..UnionDirs::default() };
     assert_eq!(bench.show(&nothing).iter().count(), 1, "nothing but a root");
 }
 
@@ -127,7 +127,7 @@ fn odd_paths(driver: &dyn Driver, marks: Marks) {
         tree! { "b" = "2" }.write_layer(&lowers[1], marks);
         let before: Vec<Snapshot> = lowers.iter().map(|path| Snapshot::of(path)).collect();
         let upper = UpperDirs { upper: make("up,per=x"), work: make("work"), volatile: false };
-        let dirs = UnionDirs { lowers, upper: Some(upper), marks };
+        let dirs = UnionDirs { lowers, upper: Some(upper), marks, ..UnionDirs::default() };
         let mounted = driver.mount(&dirs).unwrap_or_else(|error| panic!("{}: {error:?}", name.escape_ascii()));
         let merged = mounted.dir().unwrap();
         Step::Append("a", "+").take(&merged);

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mica_core::RelPath;
 use mica_core::plan::Redirect;
-use mica_layer::Marks;
+use mica_layer::{Index, Marks};
 use mica_sys::mount::{Mount, Reach, SetAttrs};
 use mica_sys::process::open_files_limit;
 use mica_sys::{Dir, Errno, File, FileKind, SysError};
@@ -42,6 +42,7 @@ mod busy;
 mod devices;
 mod groups;
 mod handles;
+mod indexed;
 mod links;
 mod list;
 mod lowers;
@@ -59,8 +60,9 @@ mod told;
 use busy::{Busy, Held};
 use groups::Wholes;
 use handles::{Handles, Key};
+use indexed::Indexed;
 use links::{LinkKey, Links, UPPER};
-use lowers::{Layer, LowerDir, Lowers};
+use lowers::{Layer, LowerDir, LowerFile, Lowers};
 use node::{Directory, Lower};
 use numbers::Numbers;
 use seen::{Seen, look, look_at_self};
@@ -119,6 +121,21 @@ fn open_lower(path: &Path) -> Result<Dir, SysError> {
     Ok(clone.unwrap_or(plain))
 }
 
+/// Maps the index of a lower.
+fn open_index(role: Role, path: &Path) -> Result<Index, UnionError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        let source = SysError::new("open", path.as_os_str().as_encoded_bytes(), Errno::ISDIR);
+        return Err(UnionError::Open { driver: DRIVER, role, source });
+    };
+    let file = opened(role, Dir::open(parent).and_then(|dir| dir.open_file(name.as_encoded_bytes())))?;
+    Index::open(&file).map_err(|source| UnionError::Read {
+        driver: DRIVER,
+        role,
+        path: RelPath::root(),
+        source: Box::new(source),
+    })
+}
+
 impl Tree {
     /// Opens the directories of a union. Read-only, an upper is the topmost lower. With `named`, lowers say by files called `.wh.NAME` what is gone, besides the
     /// kernel's marks.
@@ -143,7 +160,8 @@ impl Tree {
         let layers = lowers.iter().map(|(role, path)| {
             let root = opened(*role, open_lower(path))?;
             let dev = opened(*role, root.metadata())?.dev;
-            Ok(Layer { root: Arc::new(root), dev })
+            let indexed = dirs.indexes.get(*path).map(|index| open_index(*role, index)).transpose()?;
+            Ok(Layer { root: Arc::new(root), dev, indexed: indexed.map(|index| Indexed::new(index, dev)) })
         });
         let layers = layers.collect::<Result<Vec<_>, UnionError>>()?;
         let upper = match written.filter(|_| !read_only) {
@@ -154,7 +172,7 @@ impl Tree {
             Some(upper) => Some(opened(Role::Upper, upper.root.metadata())?.dev),
             None => layers.first().map(|layer| layer.dev),
         };
-        let coded = layers.iter().any(|layer| Some(layer.dev) != dev);
+        let coded = layers.iter().any(|layer| Some(layer.dev) != dev || layer.indexed.is_some());
         let most_handles = usize::try_from(open_files_limit() / 4).unwrap_or(usize::MAX).clamp(16, 1 << 16);
         let numbers = Numbers::new(layers.len(), coded);
         let wholes = Wholes::new(layers.len());
@@ -203,15 +221,16 @@ impl Tree {
                 (seen.attributes, Some(standing), seen.ino.unwrap_or(ino))
             }
             None => {
+                let ino = self.numbers.lower(0, below.as_ref().map_or(1, |below| below.ino));
                 let shown = below.as_ref().map(|below| below.attributes.clone());
-                let attributes = shown.unwrap_or_else(seen::of_nothing);
-                let ino = self.numbers.lower(0, attributes.metadata.ino);
-                (attributes, None, ino)
+                (shown.unwrap_or_else(seen::of_nothing), None, ino)
             }
         };
         let merges = standing.as_ref().is_none_or(|standing| !standing.opaque);
-        let parts = below.filter(|_| merges).map(|below| below.parts).unwrap_or_default();
-        let directory = Directory::new(parts, None);
+        let directory = match below.filter(|_| merges) {
+            Some(below) => Directory::new(below.parts, below.stated, None),
+            None => Directory::new(Vec::new(), 0, None),
+        };
         let state = State { attributes, stale: false, upper: standing, lower: Lower::No, at: Vec::new(), names: None };
         let root = self.table.add(|id| Node::new(id, ino, state, Some(directory))).ok_or(Errno::NFILE)?;
         root.remember();
@@ -339,11 +358,11 @@ impl Tree {
         let parts = directory.parts.get(skip..).unwrap_or_default();
         match self.lowers.look(parts, name, &self.handles)? {
             Shown::Nothing => Ok(None),
-            Shown::Leaf(file, seen) => self.add_lower(dir, names, name, file.dir.slot, *seen).map(Some),
+            Shown::Leaf(file, seen) => self.add_lower(dir, directory, names, name, file, *seen).map(Some),
             Shown::Directory(merged) => {
                 let slot = merged.parts.first().map_or(0, |part| part.slot);
-                let ino = self.numbers.lower(slot, merged.attributes.metadata.ino);
-                let below = self.directory(directory, name, merged.parts)?;
+                let ino = self.numbers.lower(slot, merged.ino);
+                let below = self.directory(directory, name, merged.parts, merged.stated)?;
                 let state = |at| State {
                     attributes: merged.attributes,
                     stale: false,
@@ -358,19 +377,25 @@ impl Tree {
     }
 
     /// The directory `name` of one that merges, with these parts at the lower path that its name leads to.
-    fn directory(&self, parent: &Directory, name: &[u8], parts: Vec<Arc<LowerDir>>) -> Result<Directory, Errno> {
+    fn directory(
+        &self,
+        parent: &Directory,
+        name: &[u8],
+        parts: Vec<Arc<LowerDir>>,
+        stated: usize,
+    ) -> Result<Directory, Errno> {
         let lower = match self.lower_path_of(parent) {
             Some(lower) => Some(join(&lower, name)?),
             None => None,
         };
-        Ok(self.directory_at(parts, lower))
+        Ok(Self::directory_at(parts, stated, lower))
     }
 
     /// The lower path is kept only where the topmost part does not say it.
-    fn directory_at(&self, parts: Vec<Arc<LowerDir>>, lower: Option<RelPath>) -> Directory {
+    fn directory_at(parts: Vec<Arc<LowerDir>>, stated: usize, lower: Option<RelPath>) -> Directory {
         let said = parts.first().map(|part| part.path());
         let lower = lower.filter(|lower| said.as_deref() != Some(lower.as_bytes()));
-        Directory::new(parts, lower)
+        Directory::new(parts, stated, lower)
     }
 
     /// Where the lowers have a directory; `None` where they do not.
@@ -420,7 +445,7 @@ impl Tree {
             return Ok(node);
         }
         let mut parts = Vec::new();
-        let mut lower = None;
+        let (mut stated, mut lower) = (0, None);
         let mut ino = own;
         if !(seen.opaque || directory.parts.is_empty() && redirect != Leads::Absolute) {
             let parent = self.lower_path_of(directory);
@@ -435,30 +460,41 @@ impl Tree {
             };
             if let Shown::Directory(merged) = shown {
                 let slot = merged.parts.first().map_or(0, |part| part.slot);
-                ino = self.numbers.lower(slot, merged.attributes.metadata.ino);
-                (parts, lower) = (merged.parts, path);
+                ino = self.numbers.lower(slot, merged.ino);
+                (parts, stated, lower) = (merged.parts, merged.stated, path);
             }
         }
-        let below = self.directory_at(parts, lower);
+        let below = Self::directory_at(parts, stated, lower);
         let ino = seen.ino.unwrap_or(ino);
         self.add(dir, names, name, ino, kind, Some(below), true, |at| state(seen.attributes, at))
     }
 
-    fn add_lower(&self, dir: &Node, names: &mut Names, name: &[u8], slot: u16, seen: Seen) -> Result<Arc<Node>, Errno> {
+    fn add_lower(
+        &self,
+        dir: &Node,
+        directory: &Directory,
+        names: &mut Names,
+        name: &[u8],
+        file: LowerFile,
+        seen: Seen,
+    ) -> Result<Arc<Node>, Errno> {
         let disk = seen.attributes.metadata.ino;
+        let slot = file.dir.slot;
         let several = seen.attributes.metadata.nlink > 1;
+        let kind = seen.attributes.metadata.kind;
+        let is_at_name = *file.name == *name && directory.parts.iter().any(|part| Arc::ptr_eq(part, &file.dir));
         if several && let Some(node) = self.linked((slot, disk), dir, names, name) {
+            // From this name it is not found.
+            let mut state = node.state();
+            if !is_at_name && matches!(state.lower, Lower::AtName(_)) {
+                state.lower = Lower::At(Box::new(file));
+            }
+            drop(state);
             return Ok(node);
         }
-        let kind = seen.attributes.metadata.kind;
-        let state = |at| State {
-            attributes: seen.attributes,
-            stale: false,
-            upper: None,
-            lower: Lower::AtName(slot),
-            at: vec![at],
-            names: None,
-        };
+        let lower = if is_at_name { Lower::AtName(slot) } else { Lower::At(Box::new(file)) };
+        let state =
+            |at| State { attributes: seen.attributes, stale: false, upper: None, lower, at: vec![at], names: None };
         let node = self.add(dir, names, name, self.numbers.lower(slot, disk), kind, None, false, state)?;
         if several {
             self.links.put((slot, disk), node.id);

@@ -14,7 +14,7 @@ fn layers_named_by_path_show_the_same() {
     tree! { "b" = "2"; "c" = "" }.write_layer(&lowers[1], Marks::Trusted);
     let upper = UpperDirs { upper: make("up\\per"), work: make("wo\\rk"), volatile: false };
     Tree::new().write_to(&upper.upper);
-    let dirs = UnionDirs { lowers, upper: Some(upper), marks: Marks::Trusted };
+    let dirs = UnionDirs { lowers, upper: Some(upper), marks: Marks::Trusted, ..UnionDirs::default() };
     for naming in [Naming::ProcPath, Naming::Descriptor] {
         let mounted = Overlay::new().mount_named(&dirs, naming).unwrap();
         tree! { "a" = "1"; "b" = "2" }.assert_is(&Tree::read_dir(&mounted.dir().unwrap()), &format!("{naming:?}"));

@@ -98,7 +98,12 @@ fn a_name_that_no_layer_can_say_shows_and_is_not_packed() {
         let upper = mica_union::UpperDirs { upper: scratch.make("upper"), work: scratch.make("work"), volatile: false };
         let lower = scratch.make("lower");
         std::fs::write(lower.join("x"), "").unwrap();
-        let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper.clone()), marks: Marks::Trusted };
+        let dirs = UnionDirs {
+            lowers: vec![lower],
+            upper: Some(upper.clone()),
+            marks: Marks::Trusted,
+            ..UnionDirs::default()
+        };
         let mounted = driver.mount(&dirs).unwrap();
         let root = mounted.dir().unwrap();
         root.create_file(b".wh.x", 0o644).unwrap();

@@ -14,7 +14,12 @@ use mica_union::{Driver, Flat, UnionDirs, UnionError, UpperDirs};
 pub(crate) fn dirs(scratch: &Scratch, lower: &Tree) -> UnionDirs {
     lower.write_layer(&scratch.make("lower"), Marks::Trusted);
     let upper = UpperDirs { upper: scratch.make("upper"), work: scratch.make("work"), volatile: false };
-    UnionDirs { lowers: vec![scratch.path().join("lower")], upper: Some(upper), marks: Marks::Trusted }
+    UnionDirs {
+        lowers: vec![scratch.path().join("lower")],
+        upper: Some(upper),
+        marks: Marks::Trusted,
+        ..UnionDirs::default()
+    }
 }
 
 pub(crate) fn merged(dirs: &UnionDirs) -> Dir {
@@ -234,7 +239,8 @@ fn a_store_that_is_mounted_without_set_uid_shows_trees_with_it() {
     }
     let at = |name| place.join(name);
     let upper = UpperDirs { upper: at("upper"), work: at("work"), volatile: true };
-    let dirs = UnionDirs { lowers: vec![at("lower")], upper: Some(upper), marks: Marks::Trusted };
+    let dirs =
+        UnionDirs { lowers: vec![at("lower")], upper: Some(upper), marks: Marks::Trusted, ..UnionDirs::default() };
     let shown = scratch.make("shown");
     Flat::new().mount(&dirs).unwrap().attach(&shown).unwrap();
     let table = mounts().unwrap();

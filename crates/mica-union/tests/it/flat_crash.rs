@@ -22,7 +22,8 @@ fn child() {
     let place = std::env::var(PLACE).unwrap();
     let at = |name| Path::new(&place).join(name);
     let upper = UpperDirs { upper: at("upper"), work: at("work"), volatile: false };
-    let dirs = UnionDirs { lowers: vec![at("lower")], upper: Some(upper), marks: Marks::Trusted };
+    let dirs =
+        UnionDirs { lowers: vec![at("lower")], upper: Some(upper), marks: Marks::Trusted, ..UnionDirs::default() };
     fault::arm(std::env::var(PLAN).unwrap().parse().unwrap());
     let done = match what.as_str() {
         "mount" => Flat::new().mount(&dirs).map(drop),

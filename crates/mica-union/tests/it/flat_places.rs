@@ -15,7 +15,7 @@ fn dirs(place: &Path) -> UnionDirs {
         std::fs::create_dir(place.join(name)).unwrap();
     }
     let upper = UpperDirs { upper: place.join("upper"), work: place.join("work"), volatile: false };
-    UnionDirs { lowers: vec![place.join("lower")], upper: Some(upper), marks: Marks::Trusted }
+    UnionDirs { lowers: vec![place.join("lower")], upper: Some(upper), marks: Marks::Trusted, ..UnionDirs::default() }
 }
 
 /// Shows a lower of 16 MiB, changes a byte of it, settles; gives the bytes that the copy and the upper took.

@@ -51,7 +51,8 @@ impl Both {
         lower().write_layer(&at, Marks::Trusted);
         lower().write_to(&plain);
         let upper = UpperDirs { upper, work, volatile: false };
-        let dirs = UnionDirs { lowers: vec![at.clone()], upper: Some(upper), marks: Marks::Trusted };
+        let dirs =
+            UnionDirs { lowers: vec![at.clone()], upper: Some(upper), marks: Marks::Trusted, ..UnionDirs::default() };
         let lower = Snapshot::of(&at);
         let mut both = Self { scratch, dirs, driver, mounted: None, lower };
         both.mount();

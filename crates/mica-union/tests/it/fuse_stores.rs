@@ -82,7 +82,7 @@ fn tell(store: &Path, lowers: Vec<PathBuf>, marks: Marks, what: &str) {
     for dir in [&upper.upper, &upper.work] {
         fs::create_dir_all(dir).unwrap();
     }
-    let dirs = UnionDirs { lowers, upper: Some(upper), marks };
+    let dirs = UnionDirs { lowers, upper: Some(upper), marks, ..UnionDirs::default() };
     let first = mounted(&dirs);
     story(&first.dir().unwrap());
     wanted.assert_is(&Tree::read_dir(&first.dir().unwrap()).without_times(), what);
@@ -169,7 +169,8 @@ fn the_lower_and_the_upper_are_in_a_union_of_ours() {
     let scratch = Scratch::in_memory();
     let below = plain_lower(&scratch, Marks::Trusted);
     let upper = UpperDirs { upper: scratch.make("upper"), work: scratch.make("work"), volatile: false };
-    let inner = UnionDirs { lowers: vec![below.clone()], upper: Some(upper), marks: Marks::Trusted };
+    let inner =
+        UnionDirs { lowers: vec![below.clone()], upper: Some(upper), marks: Marks::Trusted, ..UnionDirs::default() };
     let inner = mounted(&inner);
     let root = inner.dir().unwrap();
     let at = PathBuf::from(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()));

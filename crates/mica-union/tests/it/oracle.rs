@@ -103,7 +103,8 @@ fn kernel_shows(lowers: &[Tree], marks: Marks, write: Write, inside: &str) -> Tr
         dirs.push(layer.join(inside));
     }
     let before: Vec<_> = dirs.iter().map(|dir| Snapshot::of(dir)).collect();
-    let mounted = Overlay::new().mount(&UnionDirs { lowers: dirs.clone(), upper: None, marks }).unwrap();
+    let mounted =
+        Overlay::new().mount(&UnionDirs { lowers: dirs.clone(), upper: None, marks, ..UnionDirs::default() }).unwrap();
     let shown = Tree::read_dir(&mounted.dir().unwrap());
     for (dir, snapshot) in dirs.iter().zip(before) {
         snapshot.assert_unchanged(dir, "looking");

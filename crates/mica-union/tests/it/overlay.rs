@@ -27,7 +27,12 @@ fn a_full_disk_fails_the_copy_up_and_changes_nothing() {
     let layer = tree! { "big" = (vec![b'x'; 4 << 20]); "dir/small" = "y" };
     layer.write_layer(&lower, Marks::Trusted);
     let before = Snapshot::of(&lower);
-    let dirs = UnionDirs { lowers: vec![lower.clone()], upper: Some(upper_in(&disk.path())), marks: Marks::Trusted };
+    let dirs = UnionDirs {
+        lowers: vec![lower.clone()],
+        upper: Some(upper_in(&disk.path())),
+        marks: Marks::Trusted,
+        ..UnionDirs::default()
+    };
     let merged = Overlay::new().mount(&dirs).unwrap().dir().unwrap();
     disk.fill(1 << 20);
     Step::Refused(Box::new(Step::Append("big", "more")), Errno::NOSPC).take(&merged);
@@ -63,6 +68,7 @@ fn two_more_than_the_kernel_takes_are_shown_and_three_are_refused() {
         lowers: lowers.iter().take(count).cloned().collect(),
         upper: Some(upper_in(scratch.path())),
         marks: Marks::Trusted,
+        ..UnionDirs::default()
     };
     let merged = Overlay::new().mount(&dirs(502)).unwrap().dir().unwrap();
     tree! { "all" = "500"; "dir/"; "dir/x" = ""; "dir/new" = "" }.assert_is(&Tree::read_dir(&merged), "502 lowers");
@@ -75,7 +81,12 @@ fn files_keep_their_numbers_over_copy_up_on_two_file_systems() {
     needs!(root, overlay, loop_devices);
     let (low, high) = (LoopFs::ext4(4 << 20), LoopFs::ext4(4 << 20));
     tree! { "dir/file" = "x"; "other" = "y" }.write_layer(&low.path(), Marks::Trusted);
-    let dirs = UnionDirs { lowers: vec![low.path()], upper: Some(upper_in(&high.path())), marks: Marks::Trusted };
+    let dirs = UnionDirs {
+        lowers: vec![low.path()],
+        upper: Some(upper_in(&high.path())),
+        marks: Marks::Trusted,
+        ..UnionDirs::default()
+    };
     let merged = Overlay::new().mount(&dirs).unwrap().dir().unwrap();
     let numbers = || {
         let dir = merged.open_dir(b"dir").unwrap();
@@ -96,7 +107,12 @@ fn a_write_through_a_shared_mapping_reaches_the_copy_alone() {
     let (lower, place) = (scratch.make("lower"), scratch.make("merged"));
     tree! { "file" = "0123456789" }.write_layer(&lower, Marks::Trusted);
     let before = Snapshot::of(&lower);
-    let dirs = UnionDirs { lowers: vec![lower.clone()], upper: Some(upper_in(scratch.path())), marks: Marks::Trusted };
+    let dirs = UnionDirs {
+        lowers: vec![lower.clone()],
+        upper: Some(upper_in(scratch.path())),
+        marks: Marks::Trusted,
+        ..UnionDirs::default()
+    };
     Overlay::new().mount(&dirs).unwrap().attach(&place).unwrap();
     let script = "import mmap,sys; f=open(sys.argv[1],'r+b'); m=mmap.mmap(f.fileno(),0); m[0:2]=b'xy'; m.flush()";
     let mapped = Command::new("python3").args(["-c", script]).arg(place.join("file")).status().unwrap();
@@ -114,7 +130,12 @@ fn links_of_a_lower_file_part_at_the_first_write() {
     let lower = scratch.make("lower");
     tree! { "a" = "x"; "b" hard "a" }.write_layer(&lower, Marks::Trusted);
     let before = Snapshot::of(&lower);
-    let dirs = UnionDirs { lowers: vec![lower.clone()], upper: Some(upper_in(scratch.path())), marks: Marks::Trusted };
+    let dirs = UnionDirs {
+        lowers: vec![lower.clone()],
+        upper: Some(upper_in(scratch.path())),
+        marks: Marks::Trusted,
+        ..UnionDirs::default()
+    };
     let merged = Overlay::new().mount(&dirs).unwrap().dir().unwrap();
     tree! { "a" = "x"; "b" hard "a" }.assert_is(&Tree::read_dir(&merged), "before");
     Step::Append("b", "y").take(&merged);
@@ -137,7 +158,7 @@ fn an_upper_that_is_mounted_anywhere_is_known_to_be() {
             before.assert_unchanged(&asked, "asking");
         };
         free("before");
-        let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), marks };
+        let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), marks, ..UnionDirs::default() };
         let mounted = Overlay::new().mount(&dirs).unwrap();
         assert!(is_upper_in_use(&asked, marks).unwrap(), "detached");
         drop(mounted);
@@ -176,7 +197,8 @@ fn an_upper_holds_no_mark_that_ties_it_to_its_lowers() {
     tree! { "dir/file" = "x"; "other" = "y"; "linked" = "z"; "too" hard "linked"; "kept" = "k" }
         .write_layer(&lower, Marks::Trusted);
     let upper = upper_in(scratch.path());
-    let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper.clone()), marks: Marks::Trusted };
+    let dirs =
+        UnionDirs { lowers: vec![lower], upper: Some(upper.clone()), marks: Marks::Trusted, ..UnionDirs::default() };
     let merged = Overlay::new().mount(&dirs).unwrap().dir().unwrap();
     Step::Refused(Box::new(Step::Rename("dir", "moved")), Errno::XDEV).take(&merged);
     for step in [

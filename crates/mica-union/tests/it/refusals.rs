@@ -11,7 +11,7 @@ use mica_union::{Driver, Overlay, Support, UnionDirs, UnionError, UpperDirs};
 
 fn dirs(scratch: &Scratch) -> UnionDirs {
     let upper = UpperDirs { upper: scratch.make("upper"), work: scratch.make("work"), volatile: false };
-    UnionDirs { lowers: vec![scratch.make("lower")], upper: Some(upper), marks: Marks::Trusted }
+    UnionDirs { lowers: vec![scratch.make("lower")], upper: Some(upper), marks: Marks::Trusted, ..UnionDirs::default() }
 }
 
 #[track_caller]

@@ -296,6 +296,7 @@ mod tests {
             lowers: vec!["/a b".into(), "/c\nupper /x\\".into(), OsString::from_vec(b"/\xff:,".to_vec()).into()],
             upper: Some(UpperDirs { upper: "/u".into(), work: "/w".into(), volatile: true }),
             marks: Marks::User,
+            ..UnionDirs::default()
         };
         let rows = vec![IdRow { shown: 0, stored: 1000, count: 1 }, IdRow { shown: 1, stored: 9, count: u32::MAX }];
         Options {

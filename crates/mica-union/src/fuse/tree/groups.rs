@@ -27,6 +27,8 @@ pub(crate) struct Redirected {
 pub(crate) struct Whole {
     /// The paths of each file that has several.
     links: HashMap<u64, Vec<RelPath>>,
+    /// Names that are links to files of the layers below, and where those have them.
+    elsewhere: Vec<(RelPath, RelPath)>,
     redirects: Vec<Redirected>,
 }
 
@@ -115,7 +117,7 @@ fn read_whole(root: &Dir, marks: Marks, number: &dyn Fn(u64, u64) -> u64) -> Res
         };
         Walk { marks, number, each: &mut collect, redirects: Vec::new() }.all(root)?;
     }
-    Ok(Whole { links, redirects })
+    Ok(Whole { links, redirects, ..Whole::default() })
 }
 
 /// Where paths of the layers below may show, through redirects: there too.
@@ -140,7 +142,13 @@ impl Tree {
         let layer = self.lowers.layer(slot)?;
         let whole = self.wholes.lowers.get(usize::from(slot)).ok_or(Errno::IO)?;
         let number = |dev, ino| self.lowers.number(slot, dev, ino).unwrap_or(ino);
-        whole.get_or_init(|| read_whole(&layer.root, self.marks, &number)).as_ref().map_err(|errno| *errno)
+        let read = || match &layer.indexed {
+            Some(indexed) => {
+                indexed.links().map(|(links, elsewhere)| Whole { links, elsewhere, redirects: Vec::new() })
+            }
+            None => read_whole(&layer.root, self.marks, &number),
+        };
+        whole.get_or_init(read).as_ref().map_err(|errno| *errno)
     }
 
     fn upper_redirects(&self) -> Result<Arc<Vec<Redirected>>, Errno> {
@@ -162,10 +170,17 @@ impl Tree {
     pub(crate) fn gather(&self, node: &Node, slot: u16, ino: u64) -> Result<(), Errno> {
         // No directory is moved while its names are looked for.
         let _still = self.moves();
-        let Some(found) = self.whole(slot)?.links.get(&ino) else { return Ok(()) };
-        let mut paths = found.clone();
+        let mut paths = self.whole(slot)?.links.get(&ino).cloned().unwrap_or_default();
         for above in (0..slot).rev() {
-            through(&mut paths, &self.whole(above)?.redirects);
+            let whole = self.whole(above)?;
+            through(&mut paths, &whole.redirects);
+            for (at, target) in &whole.elsewhere {
+                if let Shown::Leaf(file, seen) = self.lowers.resolve(above + 1, target, &self.handles)?
+                    && (file.dir.slot, seen.attributes.metadata.ino) == (slot, ino)
+                {
+                    paths.push(at.clone());
+                }
+            }
         }
         through(&mut paths, &self.upper_redirects()?);
         for path in paths {

@@ -96,6 +96,10 @@ impl Tree {
         // Lowers do not change, so they are read before anything is locked.
         let mut parts = Vec::new();
         for part in &directory.parts {
+            if let Some(entries) = self.lowers.names_said(part)? {
+                parts.push((part.slot, self.lowers.layer(part.slot)?.dev, entries));
+                continue;
+            }
             let open = self.lower_dir(part)?;
             let dev = open.metadata().map_err(errno)?.dev;
             parts.push((part.slot, dev, self.names_of(&open, self.lowers.has_named_whiteouts())?));
@@ -128,7 +132,10 @@ impl Tree {
                     if !said.insert(name.clone()) || entry.whiteout || names.find(name).is_some() {
                         continue;
                     }
-                    let ino = self.numbers.lower(*slot, self.lowers.number(*slot, *dev, entry.found.ino)?);
+                    let ino = match entry.found.ino {
+                        0 => 0,
+                        ino => self.numbers.lower(*slot, self.lowers.number(*slot, *dev, ino)?),
+                    };
                     names.set(name, What::Unseen { part: number }, entry.found.kind, ino);
                 }
             }
@@ -230,7 +237,7 @@ impl Tree {
 }
 
 /// A name in a directory of a layer.
-struct Found {
-    found: DirEntry,
-    whiteout: bool,
+pub(super) struct Found {
+    pub(super) found: DirEntry,
+    pub(super) whiteout: bool,
 }

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mica_core::RelPath;
 use mica_core::plan::Redirect;
 use mica_layer::Marks;
-use mica_sys::{Dir, Errno};
+use mica_sys::{Dir, DirEntry, Errno};
 
 use super::devices::Devices;
 use super::handles::{Handles, Key};
+use super::indexed::Indexed;
+use super::list::Found;
 use super::named;
 use super::seen::{Attributes, Seen, look, look_at_self};
 
@@ -24,6 +26,8 @@ pub(crate) struct Layer {
     pub(crate) root: Arc<Dir>,
     /// The device of its root.
     pub(crate) dev: u64,
+    /// Its index, where it has one.
+    pub(crate) indexed: Option<Indexed>,
 }
 
 /// A directory of one lower: the root, or a name in another.
@@ -34,16 +38,18 @@ pub(crate) struct LowerDir {
     /// Never used for another in the life of the process.
     id: u64,
     place: Option<(Arc<Self>, Box<[u8]>)>,
+    /// Its record, where the layer has an index.
+    pub(crate) record: Option<u32>,
 }
 
 impl LowerDir {
-    fn new(slot: u16, place: Option<(Arc<Self>, Box<[u8]>)>) -> Arc<Self> {
+    fn new(slot: u16, place: Option<(Arc<Self>, Box<[u8]>)>, record: Option<u32>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Arc::new(Self { slot, id: NEXT.fetch_add(1, Ordering::Relaxed), place })
+        Arc::new(Self { slot, id: NEXT.fetch_add(1, Ordering::Relaxed), place, record })
     }
 
-    fn child(self: &Arc<Self>, name: &[u8]) -> Arc<Self> {
-        Self::new(self.slot, Some((Arc::clone(self), name.into())))
+    fn child(self: &Arc<Self>, name: &[u8], record: Option<u32>) -> Arc<Self> {
+        Self::new(self.slot, Some((Arc::clone(self), name.into())), record)
     }
 
     /// The directory that it is in, and its name there; the root has none.
@@ -104,6 +110,42 @@ pub(crate) struct Merged {
     pub(crate) parts: Vec<Arc<LowerDir>>,
     /// The attributes that show.
     pub(crate) attributes: Attributes,
+    /// Which part states them: the topmost that does not only imply the directory.
+    pub(crate) stated: usize,
+    /// The number of the topmost part in its layer.
+    pub(crate) ino: u64,
+}
+
+/// A directory in the making.
+#[derive(Default)]
+struct Merge {
+    parts: Vec<Arc<LowerDir>>,
+    attributes: Option<(Attributes, usize, bool)>,
+    ino: u64,
+}
+
+impl Merge {
+    fn add(&mut self, part: Arc<LowerDir>, attributes: Attributes, implicit: bool) {
+        if self.parts.is_empty() {
+            self.ino = attributes.metadata.ino;
+        }
+        if self.attributes.as_ref().is_none_or(|(_, _, only_implied)| *only_implied && !implicit) {
+            self.attributes = Some((attributes, self.parts.len(), implicit));
+        }
+        self.parts.push(part);
+    }
+
+    fn append(&mut self, below: Merged) {
+        if let Some((attributes, stated, implicit @ true)) = &mut self.attributes {
+            (*attributes, *stated, *implicit) = (below.attributes, self.parts.len() + below.stated, false);
+        }
+        self.parts.extend(below.parts);
+    }
+
+    fn finish(self) -> Option<Merged> {
+        let (attributes, stated, _) = self.attributes?;
+        Some(Merged { parts: self.parts, attributes, stated, ino: self.ino })
+    }
 }
 
 /// All lowers, topmost first.
@@ -119,8 +161,8 @@ pub(crate) struct Lowers {
 
 impl Lowers {
     pub(crate) fn new(layers: Vec<Layer>, marks: Marks, named: bool) -> Self {
-        let roots =
-            (0..u16::try_from(layers.len()).unwrap_or(u16::MAX)).map(|slot| LowerDir::new(slot, None)).collect();
+        let root = |(slot, layer): (u16, &Layer)| LowerDir::new(slot, None, layer.indexed.as_ref().map(|_| 0));
+        let roots = (0..).zip(&layers).map(root).collect();
         Self { layers, roots, marks, named, devices: Devices::default() }
     }
 
@@ -135,18 +177,19 @@ impl Lowers {
 
     /// The root of the layers from `slot` down, as a directory; `None` where there is no layer.
     pub(crate) fn root(&self, slot: u16) -> Result<Option<Merged>, Errno> {
-        let mut parts = Vec::new();
-        let mut attributes = None;
+        let mut merge = Merge::default();
         for (root, layer) in self.roots.iter().zip(&self.layers).skip(usize::from(slot)) {
-            let seen = look_at_self(&layer.root, self.marks)?;
-            parts.push(Arc::clone(root));
+            let seen = match &layer.indexed {
+                Some(indexed) => indexed.root()?,
+                None => look_at_self(&layer.root, self.marks)?,
+            };
             let opaque = seen.opaque || (self.named && named::is_opaque(&layer.root)?);
-            attributes.get_or_insert(seen.attributes);
+            merge.add(Arc::clone(root), seen.attributes, seen.implicit);
             if opaque {
                 break;
             }
         }
-        Ok(attributes.map(|attributes| Merged { parts, attributes }))
+        Ok(merge.finish())
     }
 
     /// The number of a layer's file, by which it is told from all others of the layer.
@@ -176,6 +219,9 @@ impl Lowers {
 
     /// What one directory of one layer has at a name.
     pub(crate) fn in_dir(&self, dir: &Arc<LowerDir>, name: &[u8], handles: &Handles) -> Result<Option<Seen>, Errno> {
+        if let (Some(record), Some(indexed)) = (dir.record, &self.layer(dir.slot)?.indexed) {
+            return indexed.child(record, name);
+        }
         let open = self.open(dir, handles)?;
         let mut seen = look(&open, name, self.marks, false)?;
         if let Some(seen) = &mut seen {
@@ -187,8 +233,7 @@ impl Lowers {
 
     /// What the directory with these parts shows at `name`.
     pub(crate) fn look(&self, parts: &[Arc<LowerDir>], name: &[u8], handles: &Handles) -> Result<Shown, Errno> {
-        let mut found: Vec<Arc<LowerDir>> = Vec::new();
-        let mut attributes = None;
+        let mut merge = Merge::default();
         let mut name = Cow::Borrowed(name);
         for part in parts {
             let Some(seen) = self.in_dir(part, &name, handles)? else { continue };
@@ -196,14 +241,16 @@ impl Lowers {
                 break;
             }
             if !seen.attributes.is_directory() {
-                if attributes.is_some() {
+                if !merge.parts.is_empty() {
                     break;
+                }
+                if let Some(target) = &seen.elsewhere {
+                    return self.linked(part.slot, target, handles);
                 }
                 let file = LowerFile { dir: Arc::clone(part), name: name.as_ref().into() };
                 return Ok(Shown::Leaf(file, Box::new(seen)));
             }
-            found.push(part.child(&name));
-            attributes.get_or_insert(seen.attributes);
+            merge.add(part.child(&name, seen.record), seen.attributes, seen.implicit);
             if seen.opaque {
                 break;
             }
@@ -213,13 +260,46 @@ impl Lowers {
                 Some(Redirect::Absolute(path)) => {
                     let below = part.slot.saturating_add(1);
                     if let Shown::Directory(rest) = self.resolve(below, &path, handles)? {
-                        found.extend(rest.parts);
+                        merge.append(rest);
                     }
                     break;
                 }
             }
         }
-        Ok(attributes.map_or(Shown::Nothing, |attributes| Shown::Directory(Merged { parts: found, attributes })))
+        Ok(merge.finish().map_or(Shown::Nothing, Shown::Directory))
+    }
+
+    /// The file of the layers below that a name of this layer is a link to.
+    fn linked(&self, slot: u16, target: &RelPath, handles: &Handles) -> Result<Shown, Errno> {
+        // Each turn leads to a lower layer.
+        Ok(match self.resolve(slot.saturating_add(1), target, handles)? {
+            Shown::Leaf(file, mut seen) => {
+                let names = &mut seen.attributes.metadata.nlink;
+                *names = (*names).max(2);
+                Shown::Leaf(file, seen)
+            }
+            _ => Shown::Nothing,
+        })
+    }
+
+    /// The names that an index has in a directory; `None` where the layer has no index.
+    pub(super) fn names_said(&self, dir: &LowerDir) -> Result<Option<Vec<Found>>, Errno> {
+        let (Some(record), Some(indexed)) = (dir.record, &self.layer(dir.slot)?.indexed) else { return Ok(None) };
+        let mut found = Vec::new();
+        indexed.names(record, &mut |entry| {
+            let name = DirEntry { name: entry.name.to_vec(), kind: entry.kind, ino: entry.ino };
+            found.push(Found { found: name, whiteout: entry.whiteout });
+        })?;
+        Ok(Some(found))
+    }
+
+    /// What an index says of a directory's statement, or of a file, with all attributes; `None` where the layer has no index.
+    pub(crate) fn said(&self, dir: &LowerDir, name: Option<&[u8]>) -> Result<Option<mica_core::Node>, Errno> {
+        let (Some(mut record), Some(indexed)) = (dir.record, &self.layer(dir.slot)?.indexed) else { return Ok(None) };
+        if let Some(name) = name {
+            record = indexed.child(record, name)?.and_then(|seen| seen.record).ok_or(Errno::NOENT)?;
+        }
+        indexed.said(record).map(Some)
     }
 
     /// What the layers from `slot` down show at a path.

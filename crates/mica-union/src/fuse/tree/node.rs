@@ -101,14 +101,17 @@ pub(crate) struct State {
 pub(crate) struct Directory {
     /// What lowers contribute, topmost first.
     pub(crate) parts: Box<[Arc<LowerDir>]>,
-    /// Where the lowers have it, if they have.
+    /// Which part states the attributes.
+    pub(crate) stated: u16,
+    /// Where the lowers have it, if the topmost part does not say that.
     pub(crate) lower: Option<RelPath>,
     names: RwLock<Names>,
 }
 
 impl Directory {
-    pub(crate) fn new(parts: Vec<Arc<LowerDir>>, lower: Option<RelPath>) -> Self {
-        Self { parts: parts.into(), lower, names: RwLock::default() }
+    pub(crate) fn new(parts: Vec<Arc<LowerDir>>, stated: usize, lower: Option<RelPath>) -> Self {
+        let stated = u16::try_from(stated).unwrap_or(0);
+        Self { parts: parts.into(), stated, lower, names: RwLock::default() }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Names> {

@@ -219,8 +219,23 @@ impl Tree {
         directory: &Directory,
         act: impl FnOnce(&Dir, &[u8]) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        let (parent, name) = directory.parts.first().and_then(|part| part.place()).ok_or(Errno::NOENT)?;
+        let (parent, name) =
+            directory.parts.get(usize::from(directory.stated)).and_then(|part| part.place()).ok_or(Errno::NOENT)?;
         act(&*self.lower_dir(parent)?, name)
+    }
+
+    /// What the index of its layer says of a lower's file or directory, with all attributes; `None` where there is no index.
+    pub(crate) fn said(&self, node: &Node) -> Result<Option<mica_core::Node>, Errno> {
+        match &node.directory {
+            Some(directory) => {
+                let part = directory.parts.get(usize::from(directory.stated)).ok_or(Errno::NOENT)?;
+                self.lowers.said(part, None)
+            }
+            None => {
+                let file = self.lower_file(node)?;
+                self.lowers.said(&file.dir, Some(&file.name))
+            }
+        }
     }
 
     /// Opens what the lowers have of a regular file's content, for reading. No names may be locked.

@@ -46,6 +46,12 @@ pub(crate) struct Seen {
     pub(crate) ino: Option<u64>,
     /// It was brought up by the kernel's overlayfs, or by us.
     pub(crate) origin: bool,
+    /// The layer's index has it as this record.
+    pub(crate) record: Option<u32>,
+    /// A directory that the layer only implies: its attributes are nobody's statement.
+    pub(crate) implicit: bool,
+    /// It is a link to the file that the layers below show at this path.
+    pub(crate) elsewhere: Option<RelPath>,
 }
 
 /// The root of a union of no layers: an empty directory of root's.
@@ -124,6 +130,9 @@ pub(crate) const fn plain(attributes: Attributes) -> Seen {
         joining: None,
         ino: None,
         origin: false,
+        record: None,
+        implicit: false,
+        elsewhere: None,
     }
 }
 

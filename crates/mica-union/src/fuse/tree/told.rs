@@ -63,7 +63,7 @@ impl Tree {
         // It is new, so nothing is in it and nothing shows through.
         let own = self.numbers.upper(seen.attributes.metadata.ino);
         let standing = Standing { opaque, ..Standing::default() };
-        let below = Directory::new(Vec::new(), None);
+        let below = Directory::new(Vec::new(), 0, None);
         below.write().complete = true;
         self.add(dir, names, name, own, kind, Some(below), true, |at| State {
             attributes: seen.attributes,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mica_core::plan::{At, Redirect};
 use mica_core::{Kind, Rdev, RelPath};
-use mica_sys::{Dir, Errno, File, FileKind, SysError};
+use mica_sys::{Dir, Errno, File, FileKind, SysError, Time};
 
 use super::{Spot, Union};
 use crate::fuse::carry::{Context, Cut, Joins, New, Source, Stand};
@@ -54,6 +54,10 @@ impl Union {
     /// What shows from the lowers at a node, as its copy must be.
     pub(super) fn source_of(&self, node: &Node) -> Result<Source, Errno> {
         let marks = self.tree.marks();
+        if let Some(said) = self.tree.said(node)? {
+            let atime = Time { secs: said.attrs.mtime.secs, nanos: said.attrs.mtime.nanos };
+            return Ok(Source { node: said, atime, number: Some(node.ino) });
+        }
         let read = |dir: &Dir, name: &[u8]| Source::read(dir, name, marks).map_err(super::errno);
         let mut source = match &node.directory {
             Some(directory) => self.tree.at_stated(directory, read)?,

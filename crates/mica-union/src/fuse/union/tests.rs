@@ -1,10 +1,11 @@
 //! The union over real directories, without a mount: what it shows is held against a plain directory to which the same is done.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mica_core::plan::{How, Op};
 use mica_core::{Kind, Rdev};
-use mica_layer::{Ability, Marks};
+use mica_layer::{Ability, Marks, Unpack, unpack};
 use mica_sys::{Access, Dir};
 use mica_testkit::{Scratch, Snapshot, Tree as Literal, needs, tree};
 
@@ -26,19 +27,26 @@ struct Both {
 }
 
 impl Both {
-    fn new(lowers: &[Literal], features: Features) -> Self {
+    fn new(lowers: &[Literal], features: Features, indexed: bool) -> Self {
         let scratch = Scratch::in_memory();
-        let mut paths = Vec::new();
+        let (mut paths, mut indexes) = (Vec::new(), BTreeMap::new());
         for (number, lower) in lowers.iter().enumerate() {
-            let path = scratch.make(format!("lower{number}"));
-            lower.write_layer(&path, Marks::Trusted);
-            paths.push(path);
+            let layer = scratch.make(format!("lower{number}"));
+            if indexed {
+                let into = Dir::open(&layer).unwrap();
+                unpack(&mut &*lower.to_layer_tar(), &into, &Unpack::default()).unwrap();
+                indexes.insert(layer.join("diff"), layer.join("index"));
+                paths.push(layer.join("diff"));
+            } else {
+                lower.write_layer(&layer, Marks::Trusted);
+                paths.push(layer);
+            }
         }
         let plain = scratch.make("plain");
         Literal::of_stack(lowers).write_to(&plain);
         let upper = UpperDirs { upper: scratch.make("upper"), work: scratch.make("work"), volatile: true };
         let snapshots = paths.iter().map(|path| (path.clone(), Snapshot::of(path))).collect();
-        let dirs = UnionDirs { lowers: paths, upper: Some(upper), ..UnionDirs::default() };
+        let dirs = UnionDirs { lowers: paths, upper: Some(upper), indexes, ..UnionDirs::default() };
         let mut both = Self { scratch, dirs, union: None, plain, lowers: snapshots, features };
         both.reopen();
         both
@@ -314,9 +322,9 @@ fn lowers() -> Vec<Literal> {
     vec![top, base]
 }
 
-fn go(seed: u64, features: Features, rounds: usize) {
+fn go(seed: u64, features: Features, indexed: bool, rounds: usize) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let mut both = Both::new(&lowers(), features);
+    let mut both = Both::new(&lowers(), features, indexed);
     both.assert_same("the beginning");
     let mut history: Vec<Act> = Vec::new();
     for round in 0..rounds {
@@ -350,7 +358,7 @@ fn random_operations_show_what_a_plain_directory_shows() {
     needs!(root);
     mica_testkit::in_mount_namespace(|| {
         for seed in 1..60 {
-            go(seed, if seed % 4 == 0 { Features::Basic } else { Features::Full }, 40);
+            go(seed, if seed % 4 == 0 { Features::Basic } else { Features::Full }, seed % 3 == 0, 40);
         }
     });
 }
@@ -361,7 +369,7 @@ fn many_threads_at_once_leave_what_the_disk_says() {
     needs!(root);
     mica_testkit::in_mount_namespace(|| {
         for seed in 1..6u64 {
-            let mut both = Both::new(&lowers(), Features::Full);
+            let mut both = Both::new(&lowers(), Features::Full, seed % 2 == 0);
             std::thread::scope(|scope| {
                 for thread in 0..8u64 {
                     let both = &both;
