@@ -1,6 +1,6 @@
 //! Containers: what they are made of, and how one is made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mica_core::image::ContainerConfig;
@@ -311,7 +311,8 @@ impl Engine {
 
     /// The directories of a container's union, whose upper reaches the disk when asked to.
     pub(crate) fn union_dirs(&self, known: &Known) -> Result<UnionDirs> {
-        let mut lowers = self.store.lowers(&known.container.record().layers)?.dirs;
+        let lowers = self.store.lowers(&known.container.record().layers)?;
+        let (mut lowers, indexes) = (lowers.dirs, lowers.indexes);
         if let Base::Directory { path } = &known.settings.base {
             // overlayfs refuses a lower inside of another: a directory that the store lies in does without the scaffold.
             lowers.retain(|lower| !lower.starts_with(path));
@@ -321,7 +322,8 @@ impl Engine {
             lowers,
             upper: Some(UpperDirs { upper: known.container.upper(), work: known.container.work(), volatile: false }),
             marks: self.store.marks(),
-            ..UnionDirs::default()
+            // Where the disk has stand-ins, an upper has copies of those, which would differ from what the indexes say.
+            indexes: if self.store.marks() == Marks::Trusted { indexes } else { BTreeMap::new() },
         })
     }
 }

@@ -5,7 +5,7 @@
 //! directories, as the topmost explicit statement describes them, and the files that a hard link shares with a lower
 //! layer. Its directories merge with what is below and its files equal what must show, so it hides nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use mica_core::{Attrs, ChainId, DiffId, RelPath, Stack, Timestamp};
@@ -29,6 +29,8 @@ pub struct Lowers {
     /// The lowers, topmost first; a layer that stands twice in the chain is there once, at its topmost place. Empty for an
     /// image without layers.
     pub dirs: Vec<PathBuf>,
+    /// The index of each of them that has one.
+    pub indexes: BTreeMap<PathBuf, PathBuf>,
     /// What the root directory looks like: the upper's must, since a union shows the topmost one.
     pub root: Attrs,
 }
@@ -100,7 +102,7 @@ impl Store {
         let order = topmost_once(chain);
         let layers = order.iter().map(|layer| self.require_layer(layer)).collect::<Result<Vec<_>, _>>()?;
         let Some(id) = ChainId::of_layers(chain) else {
-            return Ok(Lowers { dirs: Vec::new(), root: Attrs::implicit_directory() });
+            return Ok(Lowers { dirs: Vec::new(), indexes: BTreeMap::new(), root: Attrs::implicit_directory() });
         };
         let record = match self.chain_record(&id)? {
             Some(record) => record,
@@ -111,7 +113,8 @@ impl Store {
             dirs.push(self.path().join("chains/sha256").join(id.hex()).join(FIX));
         }
         dirs.extend(layers.iter().map(SealedLayer::diff_path));
-        Ok(Lowers { dirs, root: record.root.into() })
+        let indexes = layers.iter().map(|layer| (layer.diff_path(), layer.index_path())).collect();
+        Ok(Lowers { dirs, indexes, root: record.root.into() })
     }
 
     /// The chains that something is known about, in no order.

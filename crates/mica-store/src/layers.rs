@@ -121,6 +121,12 @@ impl SealedLayer {
         self.path.join(DIFF)
     }
 
+    /// The path of its index.
+    #[must_use]
+    pub fn index_path(&self) -> PathBuf {
+        self.path.join(INDEX)
+    }
+
     /// What was recorded when it was sealed.
     #[must_use]
     pub const fn seal(&self) -> &Seal {

@@ -480,7 +480,7 @@ impl Tree {
     ) -> Result<Arc<Node>, Errno> {
         let disk = seen.attributes.metadata.ino;
         let slot = file.dir.slot;
-        let several = seen.attributes.metadata.nlink > 1;
+        let several = seen.attributes.metadata.nlink > 1 || self.is_linked_elsewhere(slot, disk)?;
         let kind = seen.attributes.metadata.kind;
         let is_at_name = *file.name == *name && directory.parts.iter().any(|part| Arc::ptr_eq(part, &file.dir));
         if several && let Some(node) = self.linked((slot, disk), dir, names, name) {
@@ -493,8 +493,12 @@ impl Tree {
             return Ok(node);
         }
         let lower = if is_at_name { Lower::AtName(slot) } else { Lower::At(Box::new(file)) };
-        let state =
-            |at| State { attributes: seen.attributes, stale: false, upper: None, lower, at: vec![at], names: None };
+        let mut attributes = seen.attributes;
+        if several {
+            // How many show is found out when somebody asks.
+            attributes.metadata.nlink = attributes.metadata.nlink.max(2);
+        }
+        let state = |at| State { attributes, stale: false, upper: None, lower, at: vec![at], names: None };
         let node = self.add(dir, names, name, self.numbers.lower(slot, disk), kind, None, false, state)?;
         if several {
             self.links.put((slot, disk), node.id);

@@ -105,6 +105,9 @@ impl Options {
         let mut lines = Lines([FIRST, b"\n"].concat());
         for lower in &self.dirs.lowers {
             lines.path("lower", lower);
+            if let Some(index) = self.dirs.indexes.get(lower) {
+                lines.path("index", index);
+            }
         }
         if let Some(upper) = &self.dirs.upper {
             lines.path("upper", &upper.upper);
@@ -160,6 +163,10 @@ impl Options {
             let value = Value(value.get(1..).unwrap_or_default());
             match key {
                 b"lower" => options.dirs.lowers.push(value.path().ok_or_else(wrong)?),
+                b"index" => {
+                    let lower = options.dirs.lowers.last().cloned().ok_or_else(wrong)?;
+                    options.dirs.indexes.insert(lower, value.path().ok_or_else(wrong)?);
+                }
                 b"upper" => upper = Some(value.path().ok_or_else(wrong)?),
                 b"work" => work = Some(value.path().ok_or_else(wrong)?),
                 b"volatile" => volatile = true,
@@ -296,7 +303,7 @@ mod tests {
             lowers: vec!["/a b".into(), "/c\nupper /x\\".into(), OsString::from_vec(b"/\xff:,".to_vec()).into()],
             upper: Some(UpperDirs { upper: "/u".into(), work: "/w".into(), volatile: true }),
             marks: Marks::User,
-            ..UnionDirs::default()
+            indexes: [("/a b".into(), "/a index".into())].into(),
         };
         let rows = vec![IdRow { shown: 0, stored: 1000, count: 1 }, IdRow { shown: 1, stored: 9, count: u32::MAX }];
         Options {

@@ -10,6 +10,8 @@ use mica_core::{Name, RelPath};
 use mica_layer::Marks;
 use mica_sys::{Dir, Errno, FileKind};
 
+use super::indexed::Indexed;
+use super::links::LinkKey;
 use super::lowers::Shown;
 use super::node::{Lower, Node};
 use super::seen::look_at_self;
@@ -26,9 +28,9 @@ pub(crate) struct Redirected {
 #[derive(Debug, Default)]
 pub(crate) struct Whole {
     /// The paths of each file that has several.
-    links: HashMap<u64, Vec<RelPath>>,
+    pub(super) links: HashMap<u64, Vec<RelPath>>,
     /// Names that are links to files of the layers below, and where those have them.
-    elsewhere: Vec<(RelPath, RelPath)>,
+    pub(super) elsewhere: Vec<(RelPath, RelPath)>,
     redirects: Vec<Redirected>,
 }
 
@@ -36,13 +38,16 @@ pub(crate) struct Whole {
 #[derive(Debug, Default)]
 pub(crate) struct Wholes {
     lowers: Vec<OnceLock<Result<Whole, Errno>>>,
+    /// Files of lowers to which names of layers above are links.
+    linked: OnceLock<Result<HashSet<LinkKey>, Errno>>,
     /// The redirects of the upper, until one is set or a directory moves.
     upper: Mutex<Option<Arc<Vec<Redirected>>>>,
 }
 
 impl Wholes {
     pub(crate) fn new(layers: usize) -> Self {
-        Self { lowers: (0..layers).map(|_| OnceLock::new()).collect(), upper: Mutex::default() }
+        let lowers = (0..layers).map(|_| OnceLock::new()).collect();
+        Self { lowers, linked: OnceLock::new(), upper: Mutex::default() }
     }
 
     /// A directory of the upper was moved or removed.
@@ -143,12 +148,29 @@ impl Tree {
         let whole = self.wholes.lowers.get(usize::from(slot)).ok_or(Errno::IO)?;
         let number = |dev, ino| self.lowers.number(slot, dev, ino).unwrap_or(ino);
         let read = || match &layer.indexed {
-            Some(indexed) => {
-                indexed.links().map(|(links, elsewhere)| Whole { links, elsewhere, redirects: Vec::new() })
-            }
+            Some(indexed) => indexed.whole(),
             None => read_whole(&layer.root, self.marks, &number),
         };
         whole.get_or_init(read).as_ref().map_err(|errno| *errno)
+    }
+
+    /// Whether a name of a layer above is a link to this file, as only an index can say.
+    pub(super) fn is_linked_elsewhere(&self, slot: u16, ino: u64) -> Result<bool, Errno> {
+        let linked = self.wholes.linked.get_or_init(|| {
+            let mut linked = HashSet::new();
+            for (above, layer) in (0u16..).zip(&self.lowers.layers) {
+                if !layer.indexed.as_ref().is_some_and(Indexed::has_links_below) {
+                    continue;
+                }
+                for (_, target) in &self.whole(above)?.elsewhere {
+                    if let Shown::Leaf(file, seen) = self.lowers.resolve(above + 1, target, &self.handles)? {
+                        linked.insert((file.dir.slot, seen.attributes.metadata.ino));
+                    }
+                }
+            }
+            Ok(linked)
+        });
+        linked.as_ref().map(|linked| linked.contains(&(slot, ino))).map_err(|errno| *errno)
     }
 
     fn upper_redirects(&self) -> Result<Arc<Vec<Redirected>>, Errno> {

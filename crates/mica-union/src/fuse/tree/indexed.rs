@@ -10,6 +10,7 @@ use mica_layer::index::Record;
 use mica_layer::{Index, LayerError};
 use mica_sys::{Errno, FileKind, Metadata, Time};
 
+use super::groups::Whole;
 use super::seen::{Attributes, Seen, plain};
 
 /// A layer's index.
@@ -68,6 +69,11 @@ impl Indexed {
         (u64::from(first) + 1, names)
     }
 
+    /// Whether some of its names are links to files of the layers below.
+    pub(crate) fn has_links_below(&self) -> bool {
+        self.index.needs_parent() > 0
+    }
+
     /// What the layer says of the root.
     pub(crate) fn root(&self) -> Result<Seen, Errno> {
         self.seen(&self.record(0)?)
@@ -106,22 +112,22 @@ impl Indexed {
         Ok(())
     }
 
-    /// The paths of each file that has several, by its number, and the links to files of the layers below.
-    pub(crate) fn links(&self) -> Result<(HashMap<u64, Vec<RelPath>>, Vec<(RelPath, RelPath)>), Errno> {
-        let (mut links, mut elsewhere): (HashMap<u64, Vec<RelPath>>, _) = (HashMap::new(), Vec::new());
+    /// Which names are one file.
+    pub(super) fn whole(&self) -> Result<Whole, Errno> {
+        let mut whole = Whole::default();
         for number in 0..self.index.len() {
             let record = self.record(number)?;
             let path = || record.path().map_err(unreadable);
             if record.link_group().is_some() {
-                links.entry(self.identity(&record).0).or_default().push(path()?);
+                whole.links.entry(self.identity(&record).0).or_default().push(path()?);
             } else if self.index.needs_parent() > 0
                 && let LayerEntry::Node(node) = record.entry().map_err(unreadable)?
                 && let Kind::LinkToParent { target } = node.kind
             {
-                elsewhere.push((path()?, target));
+                whole.elsewhere.push((path()?, target));
             }
         }
-        Ok((links, elsewhere))
+        Ok(whole)
     }
 
     fn seen(&self, record: &Record<'_>) -> Result<Seen, Errno> {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use mica_core::{Name, Rdev, RelPath, Timestamp};
+use mica_core::{Attrs, Kind, LayerEntry, Name, Rdev, RelPath, Timestamp};
 use mica_layer::Marks;
+use mica_layer::index::IndexWriter;
 use mica_sys::Access;
 use mica_testkit::{Entry, Scratch, Tree as Literal, What as Said, needs, tree};
 
@@ -202,4 +203,61 @@ fn files_of_a_name_are_whiteouts_where_that_is_said() {
     for name in ["/.wh.a", "/a/.wh.y", "/a/y"] {
         assert!(names.iter().any(|path| path == name), "{name}: {names:?}");
     }
+}
+
+/// A layer on disk with an index that says this of it.
+fn write_index(scratch: &Scratch, name: &str, entries: &[(&str, Kind, u32, Option<u64>)]) {
+    let file = scratch.dir().create_file(name.as_bytes(), 0o600).unwrap();
+    let mut writer = IndexWriter::new(file, u32::try_from(entries.len()).unwrap()).unwrap();
+    for (path, kind, mode, link_group) in entries {
+        let attrs = Attrs { mode: *mode, ..Attrs::default() };
+        let node = mica_core::Node { kind: kind.clone(), attrs, link_group: *link_group };
+        writer.add(&RelPath::parse(path.as_bytes()).unwrap(), &LayerEntry::Node(node)).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn an_index_says_more_than_its_directory() {
+    needs!(root);
+    let stack = Stack::new(None, &[tree! { "etc/mine" = "mine"; }, tree! { "etc/theirs" = "theirs"; "b" = "b"; }]);
+    let (said, implied) =
+        (Kind::Directory { opaque: false, implicit: false }, Kind::Directory { opaque: false, implicit: true });
+    let file = |size| Kind::File { size, content: None };
+    let link = Kind::LinkToParent { target: RelPath::parse(b"etc/theirs").unwrap() };
+    let top = [
+        ("", implied.clone(), 0o755, None),
+        ("etc", implied, 0o755, None),
+        ("etc/linked", link, 0, None),
+        ("etc/mine", file(4), 0o600, None),
+    ];
+    write_index(&stack.scratch, "top", &top);
+    let base = [
+        ("", said.clone(), 0o700, None),
+        ("b", file(1), 0o640, None),
+        ("etc", said, 0o711, None),
+        ("etc/theirs", file(6), 0o604, None),
+    ];
+    write_index(&stack.scratch, "base", &base);
+    let mut dirs = stack.dirs.clone();
+    for (lower, name) in stack.dirs.lowers.iter().zip(["top", "base"]) {
+        dirs.indexes.insert(lower.clone(), stack.scratch.path().join(name));
+    }
+    let tree = Tree::open(&dirs, false, false).unwrap();
+    let wanted = tree! {
+        "/" mode 0o700;
+        "b" = "b" mode 0o640;
+        "etc/" mode 0o711;
+        "etc/linked" = "theirs" mode 0o604;
+        "etc/mine" = "mine" mode 0o600;
+        "etc/theirs" hard "etc/linked";
+    };
+    wanted.assert_is(&read(&tree).without_times(), "the union");
+    let linked = tree.look_at(&RelPath::parse(b"etc/theirs").unwrap()).unwrap().unwrap();
+    assert_eq!(tree.attributes(&linked).unwrap().metadata.nlink, 2);
+    // A layer on top changes no number.
+    let alone = UnionDirs { lowers: dirs.lowers.split_off(1), ..dirs };
+    let below = Tree::open(&alone, false, false).unwrap();
+    let same = below.look_at(&RelPath::parse(b"etc/theirs").unwrap()).unwrap().unwrap();
+    assert_eq!((same.ino, below.attributes(&same).unwrap().metadata.nlink), (linked.ino, 1));
 }
