@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use mica_core::{Kind, LayerEntry, RelPath, Timestamp};
+use mica_core::{Kind, LayerEntry, Timestamp};
 use mica_layer::index::Record;
 use mica_layer::{Index, LayerError};
 use mica_sys::{Errno, FileKind, Metadata, Time};
