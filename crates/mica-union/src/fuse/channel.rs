@@ -11,9 +11,10 @@
 mod device;
 mod notifier;
 mod ring;
+mod watch;
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use mica_sys::{Errno, SysError};
 
 use super::wire::{Caller, Dialect, Init, InitFlags, Out, Request, Wanted};
 pub use notifier::Notifier;
+use watch::Watch;
 
 /// Who answers requests.
 ///
@@ -138,6 +140,9 @@ struct Shared {
     stopping: AtomicBool,
     /// Threads that wait for a request.
     idle: AtomicUsize,
+    /// Requests that threads of the device have taken.
+    taken: AtomicU64,
+    watch: Watch,
     live: AtomicUsize,
     /// Threads that take requests by rings.
     seated: AtomicUsize,
@@ -177,6 +182,8 @@ impl Channel {
             most: MOST_THREADS.max(lasting),
             stopping: AtomicBool::new(false),
             idle: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
+            watch: Watch::default(),
             live: AtomicUsize::new(0),
             seated: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
@@ -202,6 +209,7 @@ impl Channel {
         for _ in 0..lasting {
             device::spawn(shared, true)?;
         }
+        Watch::begin(shared)?;
         if let Some(seats) = seats {
             seats.begin();
         }
@@ -255,10 +263,11 @@ impl Channel {
         self.end(threads);
     }
 
-    fn end(&self, mut threads: MutexGuard<'_, Vec<JoinHandle<()>>>) {
-        let handles = std::mem::take(&mut *threads);
-        // The last thread takes the lock when it goes.
+    fn end(&self, threads: MutexGuard<'_, Vec<JoinHandle<()>>>) {
         drop(threads);
+        self.shared.watch.end();
+        // What the watch has started last ends at its first look at the device. Threads take the lock when they go.
+        let handles = std::mem::take(&mut *lock(&self.shared.threads));
         for thread in handles {
             // ignored: a thread that panicked has ended too.
             drop(thread.join());

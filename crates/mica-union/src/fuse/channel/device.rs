@@ -15,6 +15,9 @@ use crate::fuse::wire::{Dialect, Init, InitOffer, Message, Out, Reply, Request};
 /// kernel reads into no buffer that is shorter than 8,192 bytes.
 pub(super) const ROOM_BESIDE: usize = 8192;
 
+/// How many requests in a row a thread must have answered that others could have, before it ends.
+const CALM: u32 = 256;
+
 /// The kernel's first request.
 #[derive(Debug)]
 pub(super) struct Hello {
@@ -91,6 +94,7 @@ fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
     // ignored: a thread that cannot be woken ends with the mount.
     let _woken = Interruptible::here().ok();
     let mut buffer = vec![0; shared.buffer];
+    let mut calm = 0;
     while !shared.stopping.load(Ordering::Acquire) {
         let length = match device.read(&mut buffer) {
             Ok(length) => length,
@@ -101,23 +105,18 @@ fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
         };
         let Some((bytes, room)) = buffer.split_at_mut_checked(length) else { continue };
         let Ok(message) = Message::of_device(bytes) else { continue };
+        shared.taken.fetch_add(1, Ordering::Relaxed);
         if shared.idle.fetch_sub(1, Ordering::Relaxed) == 1 && message.is_answered() {
-            reinforce(shared);
+            shared.watch.wake();
         }
         respond(shared, device, &message, room);
-        if shared.idle.fetch_add(1, Ordering::Relaxed) >= shared.lasting && !lasting {
+        let enough = shared.idle.fetch_add(1, Ordering::Relaxed) >= shared.lasting;
+        calm = if enough { calm + 1 } else { 0 };
+        if calm >= CALM && !lasting {
             break;
         }
     }
     shared.idle.fetch_sub(1, Ordering::Relaxed);
-}
-
-/// Starts one more thread: nobody waits for the next request.
-fn reinforce(shared: &Arc<Shared>) {
-    if shared.live.load(Ordering::Relaxed) < shared.most && !shared.stopping.load(Ordering::Relaxed) {
-        // ignored: with the threads that there are it only takes longer.
-        spawn(shared, false).ok();
-    }
 }
 
 fn respond(shared: &Shared, device: &Device, message: &Message<'_>, room: &mut [u8]) {

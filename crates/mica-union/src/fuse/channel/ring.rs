@@ -67,7 +67,7 @@ fn spawn(shared: &Arc<Shared>, queue: u16, report: Sender<bool>, begin: Receiver
         drop(report);
         if let (Ok(seat), Ok(())) = (seat, begin.recv()) {
             its.seated.fetch_add(1, Ordering::AcqRel);
-            serve(&its, seat);
+            serve(&its, seat, queue);
             its.seated.fetch_sub(1, Ordering::AcqRel);
         }
     });
@@ -84,9 +84,11 @@ fn spawn(shared: &Arc<Shared>, queue: u16, report: Sender<bool>, begin: Receiver
 }
 
 /// Takes requests until the mount is gone, or the kernel refuses the seat: then others have them, or the device.
-fn serve(shared: &Shared, mut seat: Seat) {
+fn serve(shared: &Shared, mut seat: Seat, queue: u16) {
     // ignored: a thread that cannot be woken ends with the mount.
     let _woken = Interruptible::here().ok();
+    // ignored: where it may not, the scheduler has its way.
+    mica_sys::fuse::stay_on(queue).ok();
     let mut apart = vec![0; APART];
     loop {
         match seat.turn() {
