@@ -1,6 +1,7 @@
 //! Files that are made and opened at once: `CREATE`, `TMPFILE`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mica_core::Kind;
 use mica_sys::{Errno, FileKind};
@@ -8,11 +9,15 @@ use mica_sys::{Errno, FileKind};
 use super::Server;
 use super::names::Masked;
 use super::open::How;
-use crate::fuse::tree::Node;
+use crate::fuse::tree::{Flag, Node};
 use crate::fuse::wire::{Caller, Out};
 
 /// Of open(2) (asm-generic/fcntl.h).
 const EXCLUSIVE: u32 = 0o200;
+
+/// How long the attributes of a file that was just made are believed although the kernel writes it by itself: it looks at the mode before the
+/// open ends, and would ask for it.
+const JUST_MADE: Duration = Duration::from_millis(10);
 
 impl Server {
     pub(super) fn create(
@@ -48,8 +53,13 @@ impl Server {
         how: How,
         out: &mut Out<'_>,
     ) -> Result<(), Errno> {
+        // Asked before it is handed to the kernel, after which nobody would believe what was read when it was made.
+        let mut entry = self.entry(node).inspect_err(|_| self.tree.forget(node.id, 1))?;
         let opened = self.answer_open(node, file, how).inspect_err(|_| self.tree.forget(node.id, 1))?;
-        self.entry(node).and_then(|entry| out.created(&entry, &opened)).inspect_err(|_| {
+        if node.has(Flag::Behind) {
+            entry.attr_valid = entry.attr_valid.min(JUST_MADE);
+        }
+        out.created(&entry, &opened).inspect_err(|_| {
             self.leave(node.id);
             self.tree.forget(node.id, 1);
         })

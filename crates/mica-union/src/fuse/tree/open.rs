@@ -240,8 +240,17 @@ impl Tree {
 
     /// Opens what the lowers have of a regular file's content, for reading. No names may be locked.
     pub(crate) fn open_below(&self, node: &Node) -> Result<File, Errno> {
-        let file = if node.is_up() { self.data_below(node)? } else { self.data_of(&self.lower_file(node)?)? };
-        self.at_lower(&file, |dir, name| dir.open_file(name).map_err(errno))
+        let open = |file: &LowerFile| self.at_lower(file, |dir, name| dir.open_file(name).map_err(errno));
+        if node.is_up() {
+            return open(&self.data_below(node)?);
+        }
+        let file = self.lower_file(node)?;
+        // Nearly every file has its content, and to ask the open one for the mark is one call; to look at it by its name is two.
+        let opened = open(&file)?;
+        match opened.get_xattr(self.marks.metacopy()).map_err(errno) {
+            Ok(None) | Err(Errno::OPNOTSUPP) => Ok(opened),
+            _ => open(&self.data_of(&file)?),
+        }
     }
 
     /// Opens what backs the content of a regular file now. A lower's file is opened for reading alone, whatever is asked, and a metacopy's content too. No names may be locked.
