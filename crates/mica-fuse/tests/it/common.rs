@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A command that has no longer than it may take: a server that hangs must not hang its test.
 pub(crate) fn limited(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["-s", "KILL", "100"]).arg(program.as_ref());
+    command.args(["-s", "KILL", "400"]).arg(program.as_ref());
     command
 }
 

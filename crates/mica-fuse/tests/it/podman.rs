@@ -119,22 +119,22 @@ const RUNTIMES_OWN: [&str; 9] =
     ["", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", "dev", "proc", "sys", "run"];
 
 fn tree_of(root: &Path) -> Found {
-    let found = quiet(limited("find").args([".", "-printf", "%P\t%y %m %U:%G %l %n\n"]).current_dir(root));
+    let lines = |words: &[&str]| quiet(limited("find").arg(".").args(words).current_dir(root));
+    let sums = lines(&["-type", "f", "-exec", "sha256sum", "{}", "+"]);
+    let sums: BTreeMap<&str, &str> = sums
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .map(|(sum, path)| (path.trim_start_matches("./"), sum))
+        .collect();
     let mut tree = Found::new();
-    for line in found.lines() {
+    for line in lines(&["-printf", "%P\t%y %m %U:%G %l %n\n"]).lines() {
         let (path, what) = line.split_once('\t').expect("a path and what it is");
         if RUNTIMES_OWN.contains(&path) || path.starts_with("run/") || path.starts_with("dev/") {
             continue;
         }
-        let content = if what.starts_with('f') {
-            quiet(limited("sha256sum").arg("--").arg(root.join(path)))
-        } else {
-            String::new()
-        };
-        let sum = content.split(' ').next().unwrap_or_default();
         // The number of links of a directory depends on the file system.
         let what = if what.starts_with('d') { what.rsplit_once(' ').map_or(what, |(what, _)| what) } else { what };
-        tree.insert(path.to_owned(), format!("{what} {sum}"));
+        tree.insert(path.to_owned(), format!("{what} {}", sums.get(path).unwrap_or(&"")));
     }
     tree
 }
@@ -338,5 +338,61 @@ fn podman_shows_what_mounts_for_it() {
         let store = Store::new(Shown::Ours);
         let info = store.podman(&["info", "--format", "{{json .Store.GraphOptions}}"]);
         assert!(info.contains(&format!("mica-fuse {}", env!("CARGO_PKG_VERSION"))), "{info}");
+    });
+}
+
+/// What builders of images do: packages, accounts, owners, whole trees moved and deleted.
+const DEBIAN: &str = "FROM localhost/debian
+RUN useradd -m joe && install -d -o joe -g joe /srv/joe && su joe -c 'echo mine > /srv/joe/file' && rm /etc/*-
+RUN mkdir -p /tmp/p/DEBIAN /tmp/p/opt/tool /tmp/p/etc && echo tool > /tmp/p/opt/tool/run && chmod 4755 /tmp/p/opt/tool/run && echo a=b > /tmp/p/etc/tool.conf \\
+ && printf 'Package: tool\\nVersion: 1\\nArchitecture: all\\nMaintainer: m <m@localhost>\\nDescription: d\\n' > /tmp/p/DEBIAN/control \\
+ && echo /etc/tool.conf > /tmp/p/DEBIAN/conffiles && dpkg-deb -b /tmp/p /tmp/tool.deb && dpkg -i /tmp/tool.deb && rm -r /tmp/p \\
+ && sed -i s/b/c/ /etc/tool.conf && sed -i s/^root/root/ /etc/group && dpkg -V tool; dpkg -r tool && dpkg -i --force-confold /tmp/tool.deb && dpkg -r tool && apt-get install -y /tmp/tool.deb >/dev/null && dpkg --audit && rm /tmp/tool.deb
+RUN mv /usr/share/doc /usr/share/papers && rm -r /usr/share/locale /var/lib/apt && mkdir -p /var/lib/apt/lists/partial && chmod -R g-w /usr/share/papers
+RUN chown -R joe:joe /usr/share/papers/base-files && cp -a /etc /srv/etc && rm -f /srv/etc/host* /srv/etc/resolv.conf /srv/etc/mtab && ln /srv/etc/passwd /srv/passwd && touch /srv/.wh.not-a-whiteout && rm /srv/.wh.not-a-whiteout
+";
+
+/// What says when it was written.
+fn is_of_the_moment(path: &str) -> bool {
+    let places = ["var/log/", "var/cache/", "var/lib/dpkg/status-old", "var/lib/dpkg/info/tool.list"];
+    places.iter().any(|place| path.starts_with(place))
+}
+
+#[test]
+fn a_debian_is_built_upon() {
+    needs!(root, fuse, program "podman", program "runc", program "mmdebstrap");
+    let debian = match mica_testkit::debian_tar(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
+        Ok(debian) => debian,
+        Err(reason) => {
+            fn here() {}
+            return mica_testkit::gate::skip(std::any::type_name_of_val(&here), &reason);
+        }
+    };
+    in_mount_namespace(|| {
+        let store = Store::new(Shown::Ours);
+        store.podman(&["import", "-q", debian.to_str().unwrap(), "debian"]);
+        let context = store.scratch.make("context");
+        fs::write(context.join("Containerfile"), DEBIAN).unwrap();
+        // Every step is a layer of its own.
+        store.podman(&["build", "-q", "--network", "none", "-t", "built", context.to_str().unwrap()]);
+        let found = store.tree("built");
+
+        // The same in a directory.
+        let root = store.scratch.make("plain");
+        quiet(limited("tar").args(["--numeric-owner", "--xattrs", "-xpf"]).arg(&debian).arg("-C").arg(&root));
+        for (place, kind) in [("proc", "proc"), ("dev", "devtmpfs")] {
+            quiet(limited("mount").args(["-t", kind, kind]).arg(root.join(place)));
+        }
+        for step in DEBIAN.replace("\\\n", " ").lines().filter_map(|line| line.strip_prefix("RUN ")) {
+            did(limited("chroot").arg(&root).args(["sh", "-c", step]));
+        }
+        for place in ["proc", "dev"] {
+            quiet(limited("umount").arg(root.join(place)));
+        }
+        let of_all = |mut tree: Found| {
+            tree.retain(|path, _| !is_of_the_moment(path));
+            tree
+        };
+        assert_same(&of_all(found), &of_all(tree_of(&root)));
     });
 }
