@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use mica_layer::Marks;
 use mica_sys::process::FsIds;
-use mica_sys::{Access, Dir, Errno, Metadata, SetTime, SetXattr, Subject, SysError, Time};
+use mica_sys::{Access, Dir, Errno, FileKind, Metadata, SetTime, SetXattr, Subject, SysError, Time};
 use mica_testkit::{Scratch, Snapshot, Tree, needs};
 use mica_union::fuse::{Fuse, Options};
 use mica_union::{Driver, Mounted, UnionDirs, UpperDirs};
@@ -350,4 +350,50 @@ fn what_is_set_on_one_name_shows_at_all() {
     assert_eq!(numbers[0], numbers[1]);
     both.agree("links");
     assert_eq!(both.union().stat(b"linked").unwrap().ino, numbers[0], "the number changed with the mount");
+}
+
+/// What a directory gives to what is made in it: its group, setgid, and its default list, which counts instead of the mask.
+#[test]
+fn a_directory_gives_what_it_gives_on_a_plain_file_system() {
+    needs!(root, fuse);
+    let mut both = Both::new();
+    // The owner may look into what is made.
+    let mut default = ACL.to_vec();
+    default[6] = 7;
+    for (dir, mode, list) in [(&b"dir"[..], 0o777, true), (b"sgid", 0o2777, false)] {
+        both.both(ROOT, "chmod", |root| root.chmod(dir, mode)).unwrap();
+        if list {
+            both.both(ROOT, "a default list", |root| root.set_xattr(dir, DEFAULT, &default)).unwrap();
+        }
+        for (number, who) in [ROOT, OTHER].into_iter().enumerate() {
+            let name = |what: &str| format!("{what}{number}").into_bytes();
+            both.both(who, "making", |root| {
+                let dir = root.open_dir(dir)?;
+                drop(dir.create_file(&name("file"), 0o666)?);
+                drop(dir.create_file(&name("private"), 0o600)?);
+                drop(dir.create_file(&name("setgid"), 0o2775)?);
+                dir.mkdir(&name("dir"), 0o777)?;
+                dir.mknod(&name("pipe"), FileKind::Fifo, 0o666, 0, 0)?;
+                dir.symlink(b"to", &name("link"))?;
+                dir.mkdir(&name("inner"), 0o755)?;
+                dir.open_dir(&name("inner"))?.mkdir(b"deeper", 0o777)?;
+                let unnamed = dir.create_unnamed(0o666)?;
+                // By /proc, which is root's.
+                if who == ROOT { dir.name_file(&unnamed, &name("unnamed")) } else { Ok(()) }
+            })
+            .unwrap();
+        }
+        // Over what was there: a whiteout stands at the name.
+        for name in [&b"in"[..], b"file0"] {
+            both.both(ROOT, "making again", |root| {
+                let dir = root.open_dir(dir)?;
+                if dir.stat_if_there(name)?.is_some() {
+                    dir.unlink(name)?;
+                }
+                dir.create_file(name, 0o666).map(drop)
+            })
+            .unwrap();
+        }
+    }
+    both.agree("what a directory gives");
 }
