@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use mica_sys::process::{effective_caps_of, in_initial_user_namespace};
 use mica_sys::{Errno, File, Looked, Time};
 
 use super::Server;
@@ -17,6 +18,9 @@ const SEEK_HOLE: u32 = 4;
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 const GROUP_EXECUTES: u32 = 0o0010;
+
+/// `CAP_FSETID` (linux/capability.h).
+const FSETID: u32 = 4;
 
 impl Server {
     pub(super) fn read(&self, node: u64, offset: u64, size: u32, out: &mut Out<'_>) -> Result<(), Errno> {
@@ -39,6 +43,7 @@ impl Server {
         if flags.contains(WriteFlags::KILL_SUIDGID) {
             self.clear_suidgid(&opened.node, &back.file)?;
         }
+        let mode = opened.node.state().attributes.metadata.mode;
         let mut done: usize = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
             let at = u64::try_from(done).ok().and_then(|done| offset.checked_add(done)).ok_or(Errno::FBIG)?;
@@ -49,6 +54,10 @@ impl Server {
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error.errno()),
             }
+        }
+        // A server in a user namespace takes the bits itself by writing, also where nobody's write is to take them: pages of a mapping.
+        if mode & (SETUID | SETGID) != 0 && !flags.contains(WriteFlags::KILL_SUIDGID) && !is_initial() {
+            back.file.set_mode(mode).map_err(|error| error.errno())?;
         }
         self.tree.stale(&opened.node);
         out.written(u32::try_from(done).unwrap_or(u32::MAX))
@@ -132,8 +141,7 @@ impl Server {
     ) -> Result<(), Errno> {
         let opened = self.opened(node)?;
         let back = self.back_to_change(&opened)?;
-        // The request does not say what the caller may do; root mostly may.
-        if caller.uid != 0 {
+        if !keeps_rights(&opened.node, caller) {
             self.clear_suidgid(&opened.node, &back.file)?;
         }
         let done = back.file.allocate(mode, offset, length);
@@ -164,7 +172,7 @@ impl Server {
         let source = self.back_now(&*self.opened(from.0)?)?;
         let opened = self.opened(to.0)?;
         let target = self.back_to_change(&opened)?;
-        if caller.uid != 0 {
+        if !keeps_rights(&opened.node, caller) {
             self.clear_suidgid(&opened.node, &target.file)?;
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(MOST_COPIED);
@@ -172,6 +180,17 @@ impl Server {
         self.tree.stale(&opened.node);
         out.copied(u64::try_from(copied.map_err(|error| error.errno())?).unwrap_or(u64::MAX))
     }
+}
+
+fn is_initial() -> bool {
+    in_initial_user_namespace().unwrap_or(true)
+}
+
+/// Whether the caller changes content without taking setuid and setgid bits away. The request does not say: where mounts map IDs, it does not even
+/// name the user (Linux 6.12).
+fn keeps_rights(node: &Node, caller: &Caller) -> bool {
+    node.state().attributes.metadata.mode & (SETUID | SETGID) == 0
+        || is_initial() && effective_caps_of(caller.pid).is_ok_and(|caps| caps.has(FSETID))
 }
 
 /// A day, in seconds.
