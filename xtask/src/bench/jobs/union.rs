@@ -203,6 +203,7 @@ fn work(place: &Place, task: &Task, helper: &Path) -> Result<Work> {
 }
 
 const FIND: &str = "for i in 1 2 3 4 5; do find $M > /dev/null; done";
+const FIRST: &str = "find $M -size +1 -newer $M/a0 > /dev/null";
 const STAT: &str = "for i in 1 2 3; do find $M -size +1 -newer $M/a0 > /dev/null; done";
 
 pub(super) fn find(session: &Session) -> Result<Job> {
@@ -234,14 +235,31 @@ pub(super) fn stat(session: &Session) -> Result<Job> {
 pub(super) fn first(session: &Session) -> Result<Job> {
     let task = Task {
         what: "Walk the tree and look at what every file is, right after the mount.",
-        fair: "The lower itself was walked before, so that nobody waits for the disk.",
+        fair: "The lower itself was walked before, so that nobody waits for the disk. With an index: the tree is a layer of a store, and mounted as a \
+               container's.",
         when: When::Always,
         before: "",
-        script: "find $M -size +1 -newer $M/a0 > /dev/null",
+        script: FIRST,
         rounds: Session::fast_rounds,
         warm_ups: 1,
     };
-    job(session, &task)
+    let mut job = job(session, &task)?;
+    job.contenders.insert(0, Entrant::of("mica, index", Role::Ours, indexed(session, &tree(session)?)));
+    Ok(job)
+}
+
+/// A container over a layer that a store has, which has an index.
+fn indexed(session: &Session, tree: &Path) -> Result<Work> {
+    let folder = session.folder("indexed")?;
+    let (mica, archive, place) = (session.mica(&folder), folder.join("tree.tar"), folder.join("place"));
+    Line::new("tar").arg("-C").path(tree).args(["--exclude=./one", "-cf"]).path(&archive).arg(".").run()?;
+    mica.clone().arg("import").path(&archive).arg("bench/tree").run()?;
+    mica.clone().args(["create", "--driver", "fuse", "--name", "tree", "bench/tree", "true"]).run()?;
+    let mount = format!("\"$0\" \"$@\" > {}", place.display());
+    let unmounted = Step::Try(mica.clone().args(["umount", "tree"]));
+    let mounted = Step::Run(mica.args(["mount", "tree"]).under(Line::shell(mount)));
+    let line = Line::shell(format!("M=$(cat {}); {FIRST}", place.display()));
+    Ok(Work { reset: vec![unmounted.clone(), mounted], line, after: vec![unmounted], ..Work::default() })
 }
 
 pub(super) fn archive(session: &Session) -> Result<Job> {
