@@ -7,10 +7,11 @@ use mica_layer::Marks;
 use mica_sys::fuse::{Device, MountOptions};
 use mica_sys::mount::{Mount, MountAttrFlags};
 use mica_sys::process::{effective_gid, effective_uid, metadata_of};
+use mica_sys::{Errno, SysError};
 
 use super::serve::{Program, Served, Session};
 use super::{NAME, Options};
-use crate::{Driver, Mounted, Support, UnionDirs, UnionError};
+use crate::{Driver, Mounted, Support, UnionDirs, UnionError, UpperDirs};
 
 /// The union in user space.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ impl Driver for Fuse {
     }
 
     fn mount(&self, dirs: &UnionDirs) -> Result<Mounted, UnionError> {
-        let options = Options { dirs: dirs.clone(), ..self.options.clone() };
+        let options = Options { dirs: absolute(dirs)?, ..self.options.clone() };
         let device = Device::open().map_err(|source| UnionError::Serve { driver: NAME, source })?;
         match &self.server {
             Server::Here => {
@@ -111,4 +112,25 @@ fn mount(device: &Device, options: &Options) -> Result<Mount, UnionError> {
         more: Vec::new(),
     };
     device.mount(&how).map_err(|source| UnionError::Kernel { driver: NAME, cause: None, source })
+}
+
+/// The same directories by paths that lead to them from wherever a server is.
+fn absolute(dirs: &UnionDirs) -> Result<UnionDirs, UnionError> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::NOENT);
+            UnionError::Serve {
+                driver: NAME,
+                source: SysError::new("getcwd", path.as_os_str().as_encoded_bytes(), errno),
+            }
+        })
+    };
+    let upper = match &dirs.upper {
+        Some(upper) => {
+            Some(UpperDirs { upper: absolute(&upper.upper)?, work: absolute(&upper.work)?, volatile: upper.volatile })
+        }
+        None => None,
+    };
+    let lowers = dirs.lowers.iter().map(|lower| absolute(lower)).collect::<Result<_, _>>()?;
+    Ok(UnionDirs { lowers, upper, marks: dirs.marks })
 }
