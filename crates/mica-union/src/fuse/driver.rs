@@ -132,5 +132,7 @@ fn absolute(dirs: &UnionDirs) -> Result<UnionDirs, UnionError> {
         None => None,
     };
     let lowers = dirs.lowers.iter().map(|lower| absolute(lower)).collect::<Result<_, _>>()?;
-    Ok(UnionDirs { lowers, upper, marks: dirs.marks })
+    let indexes = dirs.indexes.iter().map(|(lower, index)| Ok((absolute(lower)?, absolute(index)?)));
+    let indexes = indexes.collect::<Result<_, UnionError>>()?;
+    Ok(UnionDirs { lowers, upper, marks: dirs.marks, indexes })
 }

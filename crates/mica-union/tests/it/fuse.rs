@@ -1,13 +1,13 @@
 //! The union in user space, mounted.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use mica_sys::Dir;
-use mica_testkit::{Scratch, needs};
+use mica_testkit::{Scratch, Snapshot, needs};
 use mica_union::fuse::{Fuse, Options, Passthrough};
 use mica_union::{Driver, UnionDirs, UpperDirs};
 
@@ -43,6 +43,9 @@ impl Place {
         let [lower, upper, work] = ["lower", "upper", "work"].map(|name| scratch.make(name));
         fs::write(upper.join("file"), "content").unwrap();
         fs::write(lower.join("below"), "content").unwrap();
+        for (number, _) in PAIRS.enumerate() {
+            fs::write(lower.join(number.to_string()), "content").unwrap();
+        }
         let upper = UpperDirs { upper, work, volatile: false };
         let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), ..UnionDirs::default() };
         let root = driver.mount(&dirs).unwrap().dir().unwrap();
@@ -113,4 +116,85 @@ fn the_first_open_for_writing_is_handed_to_the_kernel() {
     file.read_exact_at(&mut text, 0).unwrap();
     assert_eq!(&text, b"changed");
     drop(file);
+}
+
+#[test]
+fn a_lower_file_comes_up_when_it_is_opened_for_writing_or_written() {
+    needs!(root, fuse);
+    for (driver, at_the_open) in [(Fuse::in_process(), true), (cached(), false)] {
+        let place = Place::new(&driver);
+        let upper = place.scratch.path().join("upper/below");
+        let writer = OpenOptions::new().read(true).write(true).open(place.path("below")).unwrap();
+        assert_eq!(upper.exists(), at_the_open);
+        writer.write_all_at(b"C", 0).unwrap();
+        assert_eq!(fs::read(&upper).unwrap(), b"Content");
+        assert_eq!(fs::read(place.path("below")).unwrap(), b"Content");
+    }
+}
+
+#[test]
+fn what_has_no_name_any_more_is_read_and_written() {
+    needs!(root, fuse);
+    each_way(|place| {
+        for name in ["file", "below"] {
+            let read_only = fs::File::open(place.path(name)).unwrap();
+            let both = OpenOptions::new().read(true).write(true).open(place.path(name)).unwrap();
+            fs::remove_file(place.path(name)).unwrap();
+            both.write_all_at(b"CONT", 0).unwrap();
+            both.set_len(6).unwrap();
+            let mut text = [0; 6];
+            read_only.read_exact_at(&mut text, 0).unwrap();
+            assert_eq!(&text, b"CONTen", "{name}");
+            assert_eq!((read_only.metadata().unwrap().len(), read_only.metadata().unwrap().nlink()), (6, 0));
+            // By the link in /proc it is opened once more.
+            let again = format!("/proc/self/fd/{}", read_only.as_raw_fd());
+            OpenOptions::new().write(true).open(again).unwrap().write_all_at(b"c", 0).unwrap();
+            read_only.read_exact_at(&mut text, 0).unwrap();
+            assert_eq!(&text, b"cONTen", "{name}");
+            assert!(!place.path(name).exists());
+        }
+    });
+}
+
+/// Each two of [`ACTS`], twice: a number for each.
+const PAIRS: std::ops::Range<usize> = 0..72;
+
+/// What a client may do to a file that it has found in a lower.
+type Act = fn(&Path) -> std::io::Result<()>;
+
+const ACTS: [(&str, Act); 6] = [
+    ("read", |path| fs::read(path).map(drop)),
+    ("write", |path| OpenOptions::new().write(true).open(path)?.write_all_at(b"w", 0)),
+    ("write and read", |path| {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.read_at(&mut [0; 3], 0)?;
+        file.write_all_at(b"x", 1)
+    }),
+    ("append", |path| OpenOptions::new().append(true).open(path)?.write_all(b"more")),
+    ("truncate", |path| OpenOptions::new().write(true).truncate(true).open(path)?.write_all(b"all new")),
+    ("change", |path| fs::set_permissions(path, Permissions::from_mode(0o600))),
+];
+
+#[test]
+fn a_lower_never_changes_in_whatever_order_its_file_is_opened() {
+    needs!(root, fuse);
+    each_way(|place| {
+        let lower = place.scratch.path().join("lower");
+        let before = Snapshot::of(&lower);
+        for (number, pair) in PAIRS.enumerate() {
+            let ((first, one), (second, other)) = (ACTS[pair % 6], ACTS[pair / 6 % 6]);
+            let path = place.path(&number.to_string());
+            // Each with the file open for reading by somebody else all the while, and not.
+            let reader = (pair >= 36).then(|| fs::File::open(&path).unwrap());
+            one(&path).unwrap();
+            other(&path).unwrap();
+            let shown = fs::read(&path).unwrap();
+            if let Some(reader) = reader {
+                let mut seen = vec![0; shown.len() + 1];
+                let length = reader.read_at(&mut seen, 0).unwrap();
+                assert_eq!(seen[..length], shown, "{first}, then {second}");
+            }
+            before.assert_unchanged(&lower, &format!("{first}, then {second}"));
+        }
+    });
 }
