@@ -396,3 +396,37 @@ fn a_debian_is_built_upon() {
         assert_same(&of_all(found), &of_all(tree_of(&root)));
     });
 }
+
+#[test]
+fn volumes_and_images_are_mounted_into_containers() {
+    needs!(root, fuse, program "podman", program "runc", program "busybox");
+    in_mount_namespace(|| {
+        let store = Store::new(Shown::Ours);
+        store.base();
+        let volume = store.scratch.make("volume");
+        fs::write(volume.join("kept"), "kept").unwrap();
+        let run = |words: &[&str], script: &str| {
+            let words = [&["run", "--rm", "--network", "none"], words, &["sh", "-ec", script]].concat();
+            store.podman(&words)
+        };
+        // A directory of the machine, the changes of which are thrown away.
+        let over = format!("{}:/data:O", volume.display());
+        let script = "cat /data/kept; rm /data/kept; echo x > /data/new; ls /data; grep -c ' /data fuse.mica ' /proc/self/mounts";
+        assert_eq!(run(&["-v", &over, "base"], script), "keptnew\n1\n");
+        assert_eq!(fs::read_dir(&volume).unwrap().count(), 1);
+        // An image as a volume, without an upper and with one.
+        let image = "type=image,src=base,dst=/img";
+        assert_eq!(
+            run(&["--mount", image, "base"], "cat /img/srv/file; touch /img/x 2>/dev/null || echo refused"),
+            "4\nrefused\n"
+        );
+        assert_eq!(
+            run(&["--mount", &format!("{image},rw=true"), "base"], "rm /img/srv/file; ls /img/srv/file || echo gone"),
+            "gone\n"
+        );
+        let root = format!("{}:O", store.path("rootfs").display());
+        assert_eq!(run(&["--rootfs", &root], "rm srv/file; touch x; ls -d x"), "x\n");
+        assert!(store.path("rootfs/srv/file").exists() && !store.path("rootfs/x").exists());
+        wait_until("the servers end", || servers_below(store.scratch.path()).is_empty());
+    });
+}

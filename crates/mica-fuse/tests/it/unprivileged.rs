@@ -213,3 +213,28 @@ fn podman_of_a_user_does_what_it_does_with_plain_copies() {
         assert_eq!(work("--storage-driver overlay --storage-opt overlay.mount_program=PROGRAM"), wanted);
     });
 }
+
+#[test]
+fn podman_of_a_user_with_one_id_works_too() {
+    needs!(root, fuse, ordinary_user, program "podman", program "runc", program "busybox");
+    in_mount_namespace(|| {
+        let busybox = find_program("busybox").unwrap();
+        let work = |driver: &str| {
+            let user = User::new(OrdinaryUser::without_range());
+            let driver = driver.replace("PROGRAM", user.program.to_str().unwrap());
+            // Whoever has one ID runs as that one, and keeps no other.
+            let script = ROOTLESS.split("podman run --rm --network none --userns").next().unwrap();
+            let script = script.replace("chown 5:6", "chown 0:0");
+            let said = user.said(&format!("BUSYBOX={}; DRIVER='{driver}'; {script}", busybox.display()));
+            let log = fs::read_to_string(user.user.home().join("said")).unwrap_or_default();
+            assert_eq!(said.code, Some(0), "{driver}: {}\n{log}", said.err);
+            user.said("CONTAINERS_CONF=$HOME/containers.conf podman --root $HOME/store --runroot $HOME/run rm -fa");
+            user.is_left_alone();
+            said.out
+        };
+        let wanted = work("--storage-driver vfs --storage-opt vfs.ignore_chown_errors=true");
+        assert!(wanted.contains("/srv/gone/new 89ed 0:0\n"), "{wanted}");
+        let ours = "--storage-driver overlay --storage-opt overlay.mount_program=PROGRAM --storage-opt overlay.ignore_chown_errors=true";
+        assert_eq!(work(ours), wanted);
+    });
+}
