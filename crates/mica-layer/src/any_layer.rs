@@ -61,7 +61,7 @@ impl Files for AnyLayer {
 pub(crate) fn open_file(dir: &Dir, path: &RelPath) -> Result<File, LayerError> {
     let opened = match path.split() {
         Some((parent, name)) => {
-            open_path(dir, &parent, Dir::open_dir).and_then(|parent| parent.open_file(name.as_bytes()))
+            open_path(dir, &parent, Dir::open_dir_or_place).and_then(|parent| parent.open_file(name.as_bytes()))
         }
         None => dir.open_file(b"."),
     };

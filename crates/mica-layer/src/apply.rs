@@ -12,7 +12,7 @@ use mica_sys::{Dir, Errno, FileKind, SysError};
 
 use crate::ladder::Ladder;
 use crate::tree::{look, look_at_self, reading, sorted_names};
-use crate::{LayerError, Marks};
+use crate::{Ability, LayerError, Marks, stand_in};
 
 mod place;
 
@@ -28,6 +28,8 @@ pub struct Apply {
     pub root: Option<Attrs>,
     /// What is done where something is mounted in the target.
     pub mounts: Mounts,
+    /// What could be put on the upper's disk: a directory of the target that could stand there only as the upper's does is the same as that.
+    pub ability: Ability,
 }
 
 /// What is done where something is mounted in the target of an [`Apply`].
@@ -112,6 +114,7 @@ pub fn apply_onto(upper: &Dir, how: &Apply, target: &Dir, on: &mut dyn FnMut(&Ch
         groups: HashMap::new(),
         place: Place::new(how.marks, how.mounts),
         mounts: how.mounts,
+        ability: how.ability.clone(),
     };
     match applier.all(upper, how.root.as_ref()) {
         Ok(()) => Ok(Applied { changes: applier.changes, skipped: applier.skipped }),
@@ -129,6 +132,7 @@ struct Applier<'a> {
     groups: HashMap<(u64, u64), (RelPath, Name)>,
     place: Place,
     mounts: Mounts,
+    ability: Ability,
 }
 
 /// A directory of the walk.
@@ -143,8 +147,18 @@ struct Level {
 
 struct Last {
     attrs: Attrs,
+    /// In what they are others than before.
+    differs: Differs,
     /// Whether this is a change that was not reported yet.
     report: bool,
+}
+
+/// In what the attributes of a directory differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Differs {
+    Nothing,
+    TimeAlone,
+    More,
 }
 
 impl Applier<'_> {
@@ -248,18 +262,24 @@ impl Applier<'_> {
                     self.clear(&entered, &path, &names)?;
                 }
                 let now = look_at_self(&entered, &path, Some(self.marks))?;
-                let report = replaced || now.attrs != node.attrs;
-                Some(Last { attrs: node.attrs.clone(), report })
+                let stands = stand_in(&now.kind, &now.attrs, &self.ability).attrs;
+                let differs = match &*stands {
+                    stands if *stands == node.attrs => Differs::Nothing,
+                    stands if Attrs { mtime: node.attrs.mtime, ..stands.clone() } == node.attrs => Differs::TimeAlone,
+                    _ => Differs::More,
+                };
+                let report = replaced || differs != Differs::Nothing;
+                Some(Last { attrs: node.attrs.clone(), differs, report })
             }
             Some(_) => {
                 self.place.directory_over(dir, name.as_bytes(), &path)?;
                 self.say(&path, ChangeKind::Changed);
-                Some(Last { attrs: node.attrs.clone(), report: false })
+                Some(Last { attrs: node.attrs.clone(), differs: Differs::More, report: false })
             }
             None => {
                 dir.mkdir(name.as_bytes(), 0o700).map_err(&wrong)?;
                 self.say(&path, ChangeKind::Added);
-                Some(Last { attrs: node.attrs.clone(), report: false })
+                Some(Last { attrs: node.attrs.clone(), differs: Differs::More, report: false })
             }
         };
         let entered = self.mounts.open()(dir, name.as_bytes()).map_err(&wrong)?;
@@ -270,7 +290,15 @@ impl Applier<'_> {
     /// Attributes come last: filling a directory moves its time, and a read-only one could not be filled.
     fn finish(&mut self, parent: &Dir, path: &RelPath, last: &Last) -> Result<(), LayerError> {
         let Some(name) = path.name() else { return Ok(()) };
-        self.place.attrs(parent, name.as_bytes(), FileKind::Directory, &last.attrs).map_err(changing(path))?;
+        match last.differs {
+            Differs::More => self.place.attrs(parent, name.as_bytes(), FileKind::Directory, &last.attrs),
+            Differs::Nothing | Differs::TimeAlone => match self.place.time(parent, name.as_bytes(), last.attrs.mtime) {
+                // It is somebody else's, and had its time from what is made in it by all who may.
+                Err(error) if error.is_denied() => return Ok(()),
+                set => set,
+            },
+        }
+        .map_err(changing(path))?;
         if last.report {
             self.say(path, ChangeKind::Changed);
         }

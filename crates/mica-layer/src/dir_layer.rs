@@ -49,9 +49,9 @@ impl DirLayer {
         let opened = match &*last {
             Some((at, dir)) if path.parent().as_ref() == Some(at) => {
                 let name = path.name();
-                dir.open_dir(name.as_ref().map_or(&[], Name::as_bytes))
+                dir.open_dir_or_place(name.as_ref().map_or(&[], Name::as_bytes))
             }
-            _ => open_path(&self.dir, path, Dir::open_dir),
+            _ => open_path(&self.dir, path, Dir::open_dir_or_place),
         };
         match opened {
             Ok(dir) => {

@@ -139,9 +139,12 @@ fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Option<Marks>) ->
     }
     let said = match metadata.kind {
         // `lgetxattr` by path walks through /proc for each attribute; a directory is opened anyway.
-        FileKind::Directory => match dir.open_dir_if_there(name).map_err(reading(path))? {
-            Some(opened) => said_of_self(&opened, path, marks)?,
-            None => return Ok(None),
+        FileKind::Directory => match dir.open_dir_if_there(name) {
+            Ok(Some(opened)) => said_of_self(&opened, path, marks)?,
+            Ok(None) => return Ok(None),
+            // A live directory that this process may not read says of itself what everybody sees.
+            Err(error) if error.is_denied() => Said::default(),
+            Err(error) => return Err(reading(path)(error)),
         },
         _ => {
             let names = dir.list_xattrs(name).map_err(reading(path))?;

@@ -72,6 +72,23 @@ impl Dir {
         self.resolve(path, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
     }
 
+    /// As [`open_dir`](Self::open_dir), and where reading is denied for its path alone (`O_PATH`): what is in it can be reached by who knows the names.
+    ///
+    /// # Errors
+    /// As [`open_dir`](Self::open_dir), where it is not that.
+    pub fn open_dir_or_place(&self, path: &[u8]) -> Result<Self> {
+        match self.open_dir(path) {
+            Err(error) if error.is_denied() => {
+                let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+                let named = if path.is_empty() { b"." } else { path };
+                again(|| rustix::fs::openat2(&self.fd, named, DIRECTORY | OFlags::PATH, Mode::empty(), how))
+                    .map(Self::from_fd)
+                    .map_err(|errno| SysError::new("openat2", path, errno))
+            }
+            opened => opened,
+        }
+    }
+
     /// The directory in which this one is, for its path alone (`O_PATH`); of a root, itself. It is how the place of a directory is found out, and no way into
     /// a layer.
     ///

@@ -10,6 +10,7 @@ use crate::common::Mica;
 mod commands;
 mod images;
 mod trying;
+mod whole;
 
 /// Does `test` as each of the two, in a mount namespace of its own.
 fn as_both(test: impl Fn(Mica) + Sync) {

@@ -1,6 +1,6 @@
 //! How one thing gets its place in a live directory: made under a temporary name, then renamed.
 
-use mica_core::{Attrs, Kind, Name, Node, RelPath, Xattrs};
+use mica_core::{Attrs, Kind, Name, Node, RelPath, Timestamp, Xattrs};
 use mica_sys::{Dir, FileKind, SysError};
 
 use super::{Mounts, changing};
@@ -134,6 +134,12 @@ impl Place {
             dir.chmod(name, attrs.mode)?;
         }
         dir.utimens(name, time(attrs.mtime))
+    }
+
+    /// Puts the time of `name` back where it has moved.
+    pub(super) fn time(&self, dir: &Dir, name: &[u8], mtime: Timestamp) -> Result<(), SysError> {
+        let wanted = time(mtime);
+        if dir.stat(name)?.mtime == wanted { Ok(()) } else { dir.utimens(name, wanted) }
     }
 
     /// Sets attributes of `dir` itself, its time excepted.

@@ -211,7 +211,7 @@ impl Lowers {
         };
         for step in way.into_iter().rev() {
             let Some((_, name)) = &step.place else { continue };
-            open = Arc::new(open.open_dir(name).map_err(|error| error.errno())?);
+            open = Arc::new(open.open_dir_or_place(name).map_err(|error| error.errno())?);
             handles.put(Key::Lower(step.id), &open);
         }
         Ok(open)

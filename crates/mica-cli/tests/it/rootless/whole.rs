@@ -1,0 +1,175 @@
+//! `try` of an ordinary user over one union of all that the user can read of this machine.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mica_testkit::{Scratch, Snapshot, needs};
+
+use super::as_both;
+use crate::common::{Mica, Said};
+
+/// Two file systems of this machine, one in the other: of the user, of others, and of both. To be made in a mount namespace of the test's own.
+struct Machine {
+    _scratch: Scratch,
+    place: PathBuf,
+}
+
+impl Machine {
+    fn new(mica: &Mica) -> Self {
+        let scratch = Scratch::new();
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let place = scratch.tmpfs("machine", "size=8m,mode=755");
+        for (path, mode) in
+            [("own", 0o755), ("own/deep", 0o755), ("others", 0o755), ("closed", 0o700), ("own/inner", 0o755)]
+        {
+            fs::create_dir(place.join(path)).unwrap();
+            fs::set_permissions(place.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let inner = ["-t", "tmpfs", "-o", "mode=755,size=4m", "tester"];
+        assert!(Command::new("mount").args(inner).arg(place.join("own/inner")).status().unwrap().success());
+        for (path, mode) in [
+            ("own/file", 0o644),
+            ("own/deep/file", 0o644),
+            ("own/inner/file", 0o644),
+            ("others/file", 0o644),
+            ("others/secret", 0o600),
+            ("closed/file", 0o644),
+        ] {
+            fs::write(place.join(path), format!("{path}\n")).unwrap();
+            fs::set_permissions(place.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::hard_link(place.join("others/file"), place.join("others/link")).unwrap();
+        for path in ["own", "own/file", "own/deep", "own/deep/file", "own/inner", "own/inner/file"] {
+            mica.user().give(&place.join(path));
+        }
+        Self { _scratch: scratch, place }
+    }
+
+    fn script(&self, script: &str) -> [String; 3] {
+        ["sh".to_owned(), "-c".to_owned(), format!("cd {} || exit 99\n{script}", self.place.display())]
+    }
+
+    fn snapshots(&self) -> [(PathBuf, Snapshot); 2] {
+        [self.place.clone(), self.place.join("own/inner")].map(|path| (path.clone(), Snapshot::of(&path)))
+    }
+}
+
+fn try_out(mica: &Mica, flags: &[&str], script: [String; 3]) -> Said {
+    let flags = flags.iter().map(|flag| (*flag).to_owned());
+    mica.try_run(["try".to_owned()].into_iter().chain(flags).chain(["--".to_owned()]).chain(script))
+}
+
+/// The lines of a listing that are below `place`.
+fn below(listing: &str, place: &Path) -> Vec<String> {
+    let place = format!("{}/", place.display());
+    listing.lines().filter(|line| line.contains(&place)).map(|line| line.replace(&place, "")).collect()
+}
+
+#[test]
+fn all_that_can_be_read_can_be_changed_and_no_file_is_touched() {
+    needs!(ordinary_user, fuse);
+    as_both(|mica| {
+        let machine = Machine::new(&mica);
+        mica.run(["images"]);
+        let before = machine.snapshots();
+        let script = "cat others/link; echo new >own/file; echo x >>others/file; cat others/link; mv own/deep others/moved; \
+            cat others/moved/file; chmod 600 own/inner/file; rm others/secret; mkdir -p own/inner/made/er; cat closed/file; \
+            stat -c '%u %n' own others; test $(stat -c %i own/inner) != $(stat -c %i .) && exit 7";
+        let said = try_out(&mica, &[], machine.script(script));
+        assert_eq!(said.status, 7, "{said:#?}");
+        assert!(said.out.starts_with("others/file\nothers/file\nx\nown/deep/file\n0 own\n0 others\n"), "{said:#?}");
+        assert!(said.err.contains("closed/file: Permission denied"), "{said:#?}");
+        assert!(said.err.contains("the command is root of its view, and may change what you can read"), "{said:#?}");
+        assert_eq!(
+            below(&said.out, &machine.place),
+            [
+                "C others",
+                "C others/file",
+                "C others/link",
+                "A others/moved",
+                "A others/moved/file",
+                "D others/secret",
+                "C own",
+                "D own/deep",
+                "C own/file",
+                "C own/inner",
+                "C own/inner/file",
+                "A own/inner/made",
+                "A own/inner/made/er",
+            ],
+            "{said:#?}"
+        );
+        for (path, before) in &before {
+            before.assert_unchanged(path, "a try");
+        }
+        assert_eq!(mica.run(["ps", "-aq"]).out, "");
+        mica.assert_whole();
+    });
+}
+
+#[test]
+fn the_store_and_the_kernels_interfaces_are_not_in_it() {
+    needs!(ordinary_user, fuse);
+    as_both(|mica| {
+        let machine = Machine::new(&mica);
+        mica.run(["images"]);
+        let script = "ls -A $MICA_ROOT | wc -l; ls -A $MICA_RUN_ROOT | wc -l; ls -A /run; cat /proc/self/comm; ls /dev/null; touch /proc/x";
+        let said = try_out(&mica, &["-q"], machine.script(script));
+        assert_eq!(said.out, "0\n0\nlock\ncat\n/dev/null\n", "{said:#?}");
+        // What mounts them for the view is gone with it.
+        let left = fs::read_dir(mica.run_root().join("machines")).unwrap().count();
+        assert_eq!(left, 0);
+    });
+}
+
+#[test]
+fn kept_changes_are_shown_and_applied() {
+    needs!(ordinary_user, fuse);
+    as_both(|mica| {
+        let machine = Machine::new(&mica);
+        let script = "echo new >own/file; mv own/deep own/moved; chmod 600 own/inner/file; rm -f own/inner/none; \
+            echo more >own/inner/more; echo in >own/moved/in";
+        assert_eq!(try_out(&mica, &["--keep", "later"], machine.script(script)).status, 0);
+        let expected = [
+            "C own",
+            "D own/deep",
+            "C own/file",
+            "C own/inner",
+            "C own/inner/file",
+            "A own/inner/more",
+            "A own/moved",
+            "A own/moved/file",
+            "A own/moved/in",
+        ];
+        assert_eq!(below(&mica.run(["diff", "later"]).out, &machine.place), expected);
+        mica.run(["apply", "--yes", "later"]);
+        let own = machine.place.join("own");
+        let text = |path: &str| fs::read_to_string(own.join(path)).unwrap();
+        assert_eq!(
+            (text("file"), text("moved/file"), text("moved/in")),
+            ("new\n".into(), "own/deep/file\n".into(), "in\n".into())
+        );
+        assert_eq!((text("inner/file"), text("inner/more")), ("own/inner/file\n".into(), "more\n".into()));
+        assert!(!own.join("deep").exists());
+        assert_eq!(fs::metadata(own.join("inner/file")).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(own.join("moved")).unwrap().uid(), mica.user().uid());
+        mica.run(["rm", "later"]);
+        mica.assert_whole();
+    });
+}
+
+#[test]
+fn what_may_not_be_applied_is_refused() {
+    needs!(ordinary_user, fuse);
+    as_both(|mica| {
+        assert_eq!(mica.try_run(["try", "-q", "--keep", "later", "--", "touch", "/usr/new"]).status, 0);
+        assert_eq!(mica.run(["diff", "later"]).out, "C /usr\nA /usr/new\n");
+        let said = mica.try_run(["apply", "--yes", "later"]);
+        assert_eq!(said.status, 125, "{said:#?}");
+        assert!(said.err.contains("mica: apply to /: ") && said.err.contains("ermission denied"), "{said:#?}");
+        assert!(!Path::new("/usr/new").exists());
+        mica.run(["rm", "later"]);
+    });
+}
