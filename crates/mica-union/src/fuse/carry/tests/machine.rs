@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use mica_core::plan::{Errno, Features, How, Op, Plan, Refusal, XattrChange, plan};
 use mica_core::{Kind, RelPath};
 use mica_layer::Marks;
-use mica_sys::fault::{FaultPlan, arm};
+use mica_sys::fault::{FaultPlan, arm, trace};
 use mica_sys::mount::{MountFlags, UnmountFlags, mount, unmount};
 use mica_sys::{Dir, Errno as Number};
 use mica_testkit::{Scratch, Snapshot, in_mount_namespace, needs};
@@ -41,24 +41,72 @@ fn disarm() {
     arm(FaultPlan::Fail { nth: u64::MAX, on: false, errno: Number::IO });
 }
 
+/// What this process, started again for one test, was told; in the process of all tests it starts it, and `None`. The fault door is the
+/// process's.
+fn alone(told: &str) -> Option<String> {
+    let name = std::thread::current().name().unwrap().to_owned();
+    if let Ok(told) = std::env::var(SEEDS) {
+        return Some(told);
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &name, "--nocapture", "--test-threads=1"]).env(SEEDS, told);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    None
+}
+
 #[test]
 fn what_is_stopped_shows_the_old_tree_or_the_new() {
     needs!(root, overlay);
-    let name = std::thread::current().name().unwrap().to_owned();
-    match std::env::var(SEEDS) {
-        Ok(seeds) => {
-            let (from, to) = seeds.split_once("..").unwrap();
-            for seed in from.parse::<u64>().unwrap()..to.parse().unwrap() {
-                in_mount_namespace(|| story(seed));
-            }
-        }
-        Err(_) => {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args(["--exact", &name, "--nocapture", "--test-threads=1"]).env(SEEDS, "1..12");
-            let output = command.stdin(Stdio::null()).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
+    let Some(seeds) = alone("1..12") else { return };
+    let (from, to) = seeds.split_once("..").unwrap();
+    for seed in from.parse::<u64>().unwrap()..to.parse().unwrap() {
+        in_mount_namespace(|| story(seed));
     }
+}
+
+/// A loss of power leaves no zeros where content was: it is flushed before it has a name, and before the mark goes that leads to the lower's.
+#[test]
+fn content_is_on_disk_before_it_is_shown() {
+    needs!(root);
+    if alone("flushes").is_none() {
+        return;
+    }
+    let scratch = Scratch::in_memory();
+    let disk = Disk::new(&scratch, Marks::Trusted);
+    for name in ["copied", "cut", "filled"] {
+        std::fs::write(disk.lowers[0].join(name), vec![1; 100_000]).unwrap();
+    }
+    arm(FaultPlan::Trace);
+    let mut carrier = disk.open();
+    let acts = [Act::Append("copied".into()), Act::Truncate("cut".into(), 5), Act::Chmod("filled".into())];
+    for (act, flushes, shows) in [
+        (&acts[0], 1, "renameat2"),
+        (&acts[1], 1, "renameat2"),
+        (&acts[2], 0, "renameat2"),
+        (&Act::Append("filled".into()), 1, "lremovexattr"),
+    ] {
+        let calls = calls_of(&disk, &carrier, act);
+        let count = calls.iter().filter(|call| **call == "fdatasync").count();
+        assert_eq!(count, flushes, "{act:?}: {calls:?}");
+        let at = |wanted: &str| calls.iter().position(|call| *call == wanted);
+        assert!(
+            at(shows).is_some() && at("fdatasync").is_none_or(|flush| Some(flush) < at(shows)),
+            "{act:?}: {calls:?}"
+        );
+    }
+    std::fs::write(disk.lowers[0].join("lost"), "content").unwrap();
+    carrier.volatile = true;
+    assert!(!calls_of(&disk, &carrier, &Act::Append("lost".into())).contains(&"fdatasync"));
+}
+
+/// The changes of the disk that carrying an operation out makes.
+fn calls_of(disk: &Disk, carrier: &Carrier, act: &Act) -> Vec<&'static str> {
+    let layers = disk.layers();
+    let steps = plan(act.op(&layers, &read(&layers)), Features::Full).unwrap();
+    let before = trace().len();
+    carrier.carry(&steps, &mut ByPath::new(&layers, act)).unwrap();
+    trace().into_iter().skip(before).map(|(call, _)| call).collect()
 }
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
