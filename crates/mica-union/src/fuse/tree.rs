@@ -43,6 +43,7 @@ mod devices;
 mod groups;
 mod handles;
 mod indexed;
+mod kept;
 mod links;
 mod list;
 mod lowers;
@@ -231,7 +232,7 @@ impl Tree {
             Some(below) => Directory::new(below.parts, below.stated, None),
             None => Directory::new(Vec::new(), 0, None),
         };
-        let state = State { attributes, stale: false, upper: standing, lower: Lower::No, at: Vec::new(), names: None };
+        let state = State::new(attributes, standing, Lower::No, None);
         let root = self.table.add(|id| Node::new(id, ino, state, Some(directory))).ok_or(Errno::NFILE)?;
         root.remember();
         Ok(())
@@ -363,14 +364,7 @@ impl Tree {
                 let slot = merged.parts.first().map_or(0, |part| part.slot);
                 let ino = self.numbers.lower(slot, merged.ino);
                 let below = self.directory(directory, name, merged.parts, merged.stated)?;
-                let state = |at| State {
-                    attributes: merged.attributes,
-                    stale: false,
-                    upper: None,
-                    lower: Lower::No,
-                    at: vec![at],
-                    names: None,
-                };
+                let state = |at| State::new(merged.attributes, None, Lower::No, Some(at));
                 self.add(dir, names, name, ino, FileKind::Directory, Some(below), false, state).map(Some)
             }
         }
@@ -421,14 +415,7 @@ impl Tree {
         };
         let standing =
             Standing { opaque: seen.opaque, redirect, metacopy: seen.metacopy, joining: seen.joining.map(Box::new) };
-        let state = |attributes, at| State {
-            attributes,
-            stale: false,
-            upper: Some(standing),
-            lower: Lower::No,
-            at: vec![at],
-            names: None,
-        };
+        let state = |attributes, at| State::new(attributes, Some(standing), Lower::No, Some(at));
         let kind = seen.attributes.metadata.kind;
         if kind != FileKind::Directory {
             if seen.attributes.metadata.nlink > 1
@@ -498,7 +485,7 @@ impl Tree {
             // How many show is found out when somebody asks.
             attributes.metadata.nlink = attributes.metadata.nlink.max(2);
         }
-        let state = |at| State { attributes, stale: false, upper: None, lower, at: vec![at], names: None };
+        let state = |at| State::new(attributes, None, lower, Some(at));
         let node = self.add(dir, names, name, self.numbers.lower(slot, disk), kind, None, false, state)?;
         if several {
             self.links.put((slot, disk), node.id);

@@ -65,7 +65,7 @@ impl Server {
 
     /// What the kernel does at a write by somebody without `CAP_FSETID` (`setattr_should_drop_suidgid`, Linux 6.18).
     pub(super) fn clear_suidgid(&self, node: &Node, file: &File) -> Result<(), Errno> {
-        let mode = node.state().attributes.metadata.mode;
+        let mode = node.state().kept.mode();
         if mode & (SETUID | SETGID) == 0 {
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl Server {
         }
         if cleared != mode {
             file.set_mode(cleared).map_err(|error| error.errno())?;
-            node.state().attributes.metadata.mode = cleared;
+            node.state().kept.change(|metadata| metadata.mode = cleared);
             self.tree.stale(node);
         }
         Ok(())
@@ -202,9 +202,9 @@ fn was_read(node: &Node) {
     let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
     let now = Time { secs: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), nanos: now.subsec_nanos() };
     let mut state = node.state();
-    let times = &mut state.attributes.metadata;
+    let times = state.kept.attributes().metadata;
     if times.atime <= times.mtime || times.atime <= times.ctime || now.secs - DAY >= times.atime.secs {
-        times.atime = now;
+        state.kept.change(|times| times.atime = now);
     }
 }
 

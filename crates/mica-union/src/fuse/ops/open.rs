@@ -138,7 +138,7 @@ impl Server {
         const SETGID_EXECUTED: u32 = 0o2010;
         let kernel = self.kernel.get().filter(|kernel| kernel.init.has_passthrough())?;
         let back = back.filter(|back| back.is_upper)?;
-        let mode = node.state().attributes.metadata.mode;
+        let mode = node.state().kept.mode();
         if mode & SETUID != 0 || mode & SETGID_EXECUTED == SETGID_EXECUTED {
             return None;
         }

@@ -225,7 +225,7 @@ impl Tree {
                 Lower::No => None,
             };
             let joining = state.upper.as_ref().and_then(|standing| standing.joining.clone());
-            (slot.filter(|_| state.upper.is_none()), joining, state.attributes.metadata.ino)
+            (slot.filter(|_| state.upper.is_none()), joining, state.kept.ino())
         };
         let key = match (slot, joining) {
             (Some(slot), _) => (slot, ino),
@@ -238,7 +238,7 @@ impl Tree {
         self.links.put(key, node.id);
         self.gather(node, key.0, key.1)?;
         let mut state = node.state();
-        state.names = u64::try_from(state.at.len()).ok();
+        state.names = u32::try_from(state.at.len()).ok();
         Ok(())
     }
 

@@ -139,7 +139,7 @@ impl Tree {
                     names.set(name, What::Unseen { part: number }, entry.found.kind, ino);
                 }
             }
-            names.complete = true;
+            names.is_complete();
             return Ok(());
         }
         Err(Errno::AGAIN)
@@ -194,7 +194,7 @@ impl Tree {
                 continue;
             }
             let at = std::mem::take(&mut node.state().at);
-            for at in at {
+            for at in at.iter() {
                 let Some(parent) = self.node(at.parent) else { continue };
                 let Ok(directory) = parent.directory() else { continue };
                 // What is in the upper is looked for there first, what is not in all parts.

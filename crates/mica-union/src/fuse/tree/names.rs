@@ -139,6 +139,13 @@ impl Names {
         cookie
     }
 
+    /// Every name that shows is here now.
+    pub(crate) fn is_complete(&mut self) {
+        self.complete = true;
+        self.text.shrink_to_fit();
+        self.entries.shrink_to_fit();
+    }
+
     /// Changes what the entry with this cookie is known to be, if it is `from`.
     pub(crate) fn replace(&mut self, cookie: u64, from: What, to: What) {
         if let Some(index) = self.index_of_cookie(cookie)

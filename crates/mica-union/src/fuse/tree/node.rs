@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use mica_core::RelPath;
 use mica_sys::{Errno, FileKind};
 
+use super::kept::{Kept, Places};
 use super::lowers::{LowerDir, LowerFile};
 use super::names::Names;
 use super::seen::Attributes;
@@ -85,15 +86,22 @@ pub(crate) enum Lower {
 /// What changes of a node.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) attributes: Attributes,
+    pub(crate) kept: Kept,
     /// The attributes are to be read again.
     pub(crate) stale: bool,
     /// In the upper, or not.
     pub(crate) upper: Option<Standing>,
     pub(crate) lower: Lower,
-    pub(crate) at: Vec<At>,
+    pub(crate) at: Places,
     /// How many names show, where that is not what the disk says.
-    pub(crate) names: Option<u64>,
+    pub(crate) names: Option<u32>,
+}
+
+impl State {
+    pub(crate) fn new(attributes: Attributes, upper: Option<Standing>, lower: Lower, at: Option<At>) -> Self {
+        let at = at.map_or(Places::None, Places::One);
+        Self { kept: attributes.into(), stale: false, upper, lower, at, names: None }
+    }
 }
 
 /// What only directories have.
@@ -128,7 +136,7 @@ impl Node {
         Self {
             id,
             ino,
-            kind: state.attributes.metadata.kind,
+            kind: state.kept.kind(),
             lookups: AtomicU64::new(0),
             flags: AtomicU8::new(0),
             state: Mutex::new(state),

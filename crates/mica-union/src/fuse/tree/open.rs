@@ -319,7 +319,7 @@ impl Tree {
         let (stale, several) = {
             let state = node.state();
             let lower = state.upper.as_ref().is_none_or(|standing| standing.joining.is_some());
-            (state.stale, lower && state.names.is_none() && state.attributes.metadata.nlink > 1)
+            (state.stale, lower && state.names.is_none() && state.kept.nlink() > 1)
         };
         if stale || node.has(Flag::Behind) {
             self.refresh(node)?;
@@ -328,11 +328,11 @@ impl Tree {
             self.gather_all(node)?;
         }
         let state = node.state();
-        let mut attributes = state.attributes.clone();
+        let mut attributes = state.kept.attributes();
         let metadata = &mut attributes.metadata;
         metadata.ino = node.ino;
         if let Some(names) = state.names {
-            metadata.nlink = names;
+            metadata.nlink = u64::from(names);
         } else if let Some(directory) = &node.directory
             && (state.upper.is_none() || !directory.parts.is_empty())
         {
@@ -375,13 +375,13 @@ impl Tree {
     /// Takes attributes as they were just read from the upper.
     pub(crate) fn fresh(&self, node: &Node, mut found: Attributes) {
         let mut state = node.state();
-        let known = &state.attributes.metadata;
+        let known = state.kept.attributes().metadata;
         // What stands for a device is a file on disk.
         if found.metadata.kind != known.kind {
             (found.metadata.kind, found.metadata.rdev_major, found.metadata.rdev_minor) =
                 (known.kind, known.rdev_major, known.rdev_minor);
         }
-        state.attributes = found;
+        state.kept = found.into();
     }
 
     /// The attributes in memory are not true any more: writes went to the disk past the tree.

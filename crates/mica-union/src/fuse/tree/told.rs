@@ -65,13 +65,8 @@ impl Tree {
         let standing = Standing { opaque, ..Standing::default() };
         let below = Directory::new(Vec::new(), 0, None);
         below.write().complete = true;
-        self.add(dir, names, name, own, kind, Some(below), true, |at| State {
-            attributes: seen.attributes,
-            stale: false,
-            upper: Some(standing),
-            lower: Lower::No,
-            at: vec![at],
-            names: None,
+        self.add(dir, names, name, own, kind, Some(below), true, |at| {
+            State::new(seen.attributes, Some(standing), Lower::No, Some(at))
         })
     }
 
@@ -79,14 +74,7 @@ impl Tree {
     pub(crate) fn unnamed(&self, file: File) -> Result<Arc<Node>, Errno> {
         let attributes: Attributes = file.metadata_born().map_err(errno)?.into();
         let ino = self.numbers.upper(attributes.metadata.ino);
-        let state = State {
-            attributes,
-            stale: true,
-            upper: Some(Standing::default()),
-            lower: Lower::No,
-            at: Vec::new(),
-            names: None,
-        };
+        let state = State { stale: true, ..State::new(attributes, Some(Standing::default()), Lower::No, None) };
         let node = self.table.add(|id| Node::new(id, ino, state, None)).ok_or(Errno::NFILE)?;
         self.orphans().insert(node.id, Arc::new(file));
         Ok(node)
@@ -154,8 +142,8 @@ impl Tree {
         }
         let gone = state.at.is_empty();
         if gone {
-            let metadata = &mut state.attributes.metadata;
-            metadata.nlink = if node.is_directory() { 0 } else { metadata.nlink.saturating_sub(1) };
+            let left = if node.is_directory() { 0 } else { state.kept.nlink().saturating_sub(1) };
+            state.kept.change(|metadata| metadata.nlink = left);
             if node.is_directory() || state.upper.is_none() {
                 state.names = Some(0);
             }
@@ -180,7 +168,7 @@ impl Tree {
 
     /// A file of the upper has several names: the others find it by its number there, which its attributes have.
     pub(crate) fn link_key(&self, node: &Node) {
-        let ino = node.state().attributes.metadata.ino;
+        let ino = node.state().kept.ino();
         self.links.put((UPPER, ino), node.id);
     }
 
@@ -204,9 +192,7 @@ impl Tree {
             let state = node.state();
             let same = match (stands, &state.upper) {
                 (None, None) => true,
-                (Some(seen), Some(_)) => {
-                    !seen.whiteout && seen.attributes.metadata.ino == state.attributes.metadata.ino
-                }
+                (Some(seen), Some(_)) => !seen.whiteout && seen.attributes.metadata.ino == state.kept.ino(),
                 _ => false,
             };
             if same {

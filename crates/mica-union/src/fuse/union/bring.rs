@@ -124,7 +124,7 @@ impl Union {
         if plan.iter().any(|step| matches!(step, Step::Join(_))) {
             // Directories come up one by one, and whoever brings one up waits for no file.
             let others = node.state().at.clone();
-            for at in others {
+            for at in others.iter() {
                 self.bring_up_directory(&self.tree.node(at.parent).ok_or(Errno::NOENT)?)?;
             }
         }

@@ -63,7 +63,7 @@ impl Union {
             Some(directory) => self.tree.at_stated(directory, read)?,
             None => self.tree.at_lower(&self.tree.lower_file(node)?, read)?,
         };
-        let metadata = node.state().attributes.metadata.clone();
+        let metadata = node.state().kept.attributes().metadata;
         let rdev = Rdev { major: metadata.rdev_major, minor: metadata.rdev_minor };
         match node.kind {
             FileKind::CharDevice => source.node.kind = Kind::CharDevice(rdev),
@@ -165,7 +165,7 @@ impl Context for Places<'_> {
         let mut state = node.state();
         state.upper.get_or_insert_with(|| self.coming.clone());
         state.stale = true;
-        for at in &mut state.at {
+        for at in state.at.iter_mut() {
             if at.parent == spot.dir.id && Some(at.cookie) == cookie {
                 at.up = true;
             }

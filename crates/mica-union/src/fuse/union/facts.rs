@@ -45,7 +45,7 @@ const fn data(standing: &Standing) -> Data {
 
 fn leaf_kind(node: &Node, state: &State) -> LeafKind {
     match node.kind {
-        FileKind::File => LeafKind::Regular { large: state.attributes.metadata.size >= LEAST_METACOPY },
+        FileKind::File => LeafKind::Regular { large: state.kept.size() >= LEAST_METACOPY },
         _ => LeafKind::Other,
     }
 }
@@ -77,7 +77,7 @@ fn here(dir: &Node, node: &Node, cookie: u64, others_matter: bool) -> Option<Her
         None => {
             let names = match state.names {
                 Some(names) if names > 1 => Several::Several,
-                None if state.attributes.metadata.nlink > 1 && others_matter => return None,
+                None if state.kept.nlink() > 1 && others_matter => return None,
                 _ => Several::One,
             };
             Here::LowerLeaf(LowerLeaf { kind: leaf_kind(node, &state), names })

@@ -95,7 +95,7 @@ impl Union {
         let unknown = {
             let state = node.state();
             let lower = state.upper.as_ref().is_none_or(|standing| standing.joining.is_some());
-            lower && state.names.is_none() && state.attributes.metadata.nlink > 1
+            lower && state.names.is_none() && state.kept.nlink() > 1
         };
         if unknown { self.tree.gather_all(node) } else { Ok(()) }
     }
