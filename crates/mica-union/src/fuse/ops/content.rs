@@ -43,7 +43,7 @@ impl Server {
         if flags.contains(WriteFlags::KILL_SUIDGID) {
             self.clear_suidgid(&opened.node, &back.file)?;
         }
-        let mode = opened.node.state().attributes.metadata.mode;
+        let mode = opened.node.state().kept.mode();
         let mut done: usize = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
             let at = u64::try_from(done).ok().and_then(|done| offset.checked_add(done)).ok_or(Errno::FBIG)?;
@@ -189,7 +189,7 @@ fn is_initial() -> bool {
 /// Whether the caller changes content without taking setuid and setgid bits away. The request does not say: where mounts map IDs, it does not even
 /// name the user (Linux 6.12).
 fn keeps_rights(node: &Node, caller: &Caller) -> bool {
-    node.state().attributes.metadata.mode & (SETUID | SETGID) == 0
+    node.state().kept.mode() & (SETUID | SETGID) == 0
         || is_initial() && effective_caps_of(caller.pid).is_ok_and(|caps| caps.has(FSETID))
 }
 

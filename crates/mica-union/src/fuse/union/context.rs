@@ -162,7 +162,12 @@ impl Context for Places<'_> {
             .as_ref()
             .and_then(|directory| directory.read().find(spot.name.as_bytes()).map(|entry| entry.cookie));
         node.set(Flag::NewName);
+        // After an operation that fails later, this number tells whether it is still what stands at the name.
+        let stands = self.stand(spot).and_then(|stand| stand.dir.stat(spot.name.as_bytes()));
         let mut state = node.state();
+        if let Ok(stands) = stands {
+            state.kept.change(|metadata| metadata.ino = stands.ino);
+        }
         state.upper.get_or_insert_with(|| self.coming.clone());
         state.stale = true;
         for at in state.at.iter_mut() {

@@ -92,7 +92,8 @@ impl Union {
         if let Some(new) = &new {
             self.ready_to_go(new)?;
         }
-        let moves = (moves_directory && from.id != to.id).then(|| self.tree.moves());
+        // In its own directory too: who looks for the names of a file goes by paths.
+        let moves = moves_directory.then(|| self.tree.moves());
         let held = self.tree.hold(&old, new.as_ref().unwrap_or(&old));
         let uppers = (self.tree.upper_dir_of(from)?, self.tree.upper_dir_of(to)?);
         let inside = match &new {
