@@ -12,19 +12,14 @@
 //! What it must do is `docs/design/0007-fuse-union.md`; which module does what, and what one may ask of another,
 //! `docs/design/0008-fuse-inside.md`.
 
-#[allow(dead_code, unused_imports, reason = "the operations that carry plans out are being written")]
 mod carry;
 pub mod channel;
-#[allow(dead_code, reason = "writing is being written")]
 mod content;
 mod driver;
 mod ids;
-#[allow(dead_code, reason = "writing is being written")]
 mod ops;
 mod serve;
-#[allow(dead_code, reason = "files without names and changes of attributes are being written")]
 mod tree;
-#[allow(dead_code, reason = "files without names and changes of attributes are being written")]
 mod union;
 pub mod wire;
 

@@ -224,21 +224,6 @@ impl Carrier {
         self.features
     }
 
-    /// How the upper says what it says.
-    pub(crate) const fn marks(&self) -> Marks {
-        self.marks
-    }
-
-    /// What can be put on its disk.
-    pub(crate) const fn ability(&self) -> &Ability {
-        &self.ability
-    }
-
-    /// The root of the upper.
-    pub(crate) const fn upper(&self) -> &Dir {
-        &self.upper
-    }
-
     /// Carries out the steps of a plan in their order.
     ///
     /// # Errors

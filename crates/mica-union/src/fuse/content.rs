@@ -1,8 +1,7 @@
 //! The files that are open, by node: what backs each now, in which way the kernel reads it, and how many have it open.
 //!
 //! There is nothing to keep for one open of a file: the kernel has its position and its locks, and what a write goes to is the
-//! file's affair and not the opener's. So the handle that the kernel gets only says how a file was opened ([`Handle`]), and the rest stands here once for
-//! each node that is open ([`Opened`]).
+//! file's affair and not the opener's. So there is one [`Opened`] for each node that is open, and the handle that the kernel gets says nothing.
 //!
 //! # Ways
 //!
@@ -33,23 +32,11 @@ use mica_sys::{Errno, File};
 
 use super::tree::Node;
 
-/// What was asked for at an open, as the number that the kernel repeats with each request.
+/// What was asked for at an open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Handle {
     /// It was opened for writing.
     pub(super) writes: bool,
-}
-
-impl Handle {
-    const WRITES: u64 = 1;
-
-    pub(super) const fn of(number: u64) -> Self {
-        Self { writes: number & Self::WRITES != 0 }
-    }
-
-    pub(super) const fn number(self) -> u64 {
-        if self.writes { Self::WRITES } else { 0 }
-    }
 }
 
 /// In which way the kernel reads and writes a file.

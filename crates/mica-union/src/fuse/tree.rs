@@ -276,11 +276,6 @@ impl Tree {
         self.moves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is an upper, so that something can be changed.
-    pub(crate) fn is_writable(&self) -> bool {
-        self.upper.is_some()
-    }
-
     /// A directory of the topmost layer: its file system answers for the whole union.
     pub(crate) fn top(&self) -> Option<&Arc<Dir>> {
         match &self.upper {

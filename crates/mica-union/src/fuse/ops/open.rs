@@ -128,7 +128,7 @@ impl Server {
         if !self.writeback() {
             flags |= OpenedFlags::NOFLUSH;
         }
-        wire::Opened { handle: how.handle.number(), flags, backing }
+        wire::Opened { handle: 0, flags, backing }
     }
 
     /// Hands a file of the upper to the kernel, where it takes it.

@@ -13,7 +13,7 @@ use mica_testkit::{LoopFs, Scratch, Snapshot, in_mount_namespace, needs};
 use super::act::{Act, ByPath};
 use super::disk::{Disk, Raw, rel};
 use super::seen::{read, read_plain};
-use crate::fuse::carry::{Carrier, CarryError, Context as _, Cut, New, Opening, Source};
+use crate::fuse::carry::{Carrier, CarryError, Cut, New, Opening, Source};
 use crate::{Role, UnionError};
 
 /// An access control list that lets user 5 do all, with a mask of all.
