@@ -76,7 +76,7 @@ complete -c mica -n "__fish_mica_using_subcommand run" -l hostname -d 'The conta
 complete -c mica -n "__fish_mica_using_subcommand run" -l entrypoint -d 'Run this before the command instead of the image\'s; empty for none' -r
 complete -c mica -n "__fish_mica_using_subcommand run" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
-complete -c mica -n "__fish_mica_using_subcommand run" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
+complete -c mica -n "__fish_mica_using_subcommand run" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, by our union in user space, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
 fuse\t''
 flat\t''"
 complete -c mica -n "__fish_mica_using_subcommand run" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
@@ -94,7 +94,7 @@ complete -c mica -n "__fish_mica_using_subcommand create" -l hostname -d 'The co
 complete -c mica -n "__fish_mica_using_subcommand create" -l entrypoint -d 'Run this before the command instead of the image\'s; empty for none' -r
 complete -c mica -n "__fish_mica_using_subcommand create" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
-complete -c mica -n "__fish_mica_using_subcommand create" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
+complete -c mica -n "__fish_mica_using_subcommand create" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, by our union in user space, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
 fuse\t''
 flat\t''"
 complete -c mica -n "__fish_mica_using_subcommand create" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
@@ -284,7 +284,7 @@ complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_sub
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l entrypoint -d 'Run this before the command instead of the image\'s; empty for none' -r
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, by our union in user space, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
 fuse\t''
 flat\t''"
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from run" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F
@@ -302,7 +302,7 @@ complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_sub
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l entrypoint -d 'Run this before the command instead of the image\'s; empty for none' -r
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l network -d 'The network it has' -r -f -a "none\t'Only loopback'
 host\t'This machine\'s network, as it is'"
-complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
+complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l driver -d 'How its tree is shown, now and later: by the kernel\'s overlayfs, by our union in user space, or as a copy. Without it, the first that works where the store is; `mica system info` tells' -r -f -a "overlay\t''
 fuse\t''
 flat\t''"
 complete -c mica -n "__fish_mica_using_subcommand container; and __fish_seen_subcommand_from create" -l root -d 'Where images, layers and containers are kept: /var/lib/mica for root, else $XDG_DATA_HOME/mica, which is ~/.local/share/mica where that is not set' -r -F

@@ -52,16 +52,16 @@ impl Engine {
             self.refuse_other_file_systems(&known, views)?;
         }
         let held = self.settled(&known)?;
-        // A try stands on the machine, which has nothing but what stands on its disks.
-        let below = match known.settings.base {
-            Base::Machine { .. } => None,
-            _ => Some(self.below(&known)?),
+        let upper = Dir::open(&known.container.upper())?;
+        let (below, whole) = match &known.settings.base {
+            Base::Machine { views } => self.below_try(&known, views, &upper)?,
+            _ => (Some(self.below(&known)?), None),
         };
         let ability = self.store.ability();
         let over = below.as_ref().map(|below| Over { below, ability, reach: Reach::CopiedUp });
         let pack = Pack { marks: Some(self.store.marks()), root: Some(self.root_below(&known)?), over };
-        let layer = self.stage_packed(&Dir::open(&known.container.upper())?, &pack, &batch, |tar| tar)?;
-        drop(held);
+        let layer = self.stage_packed(&upper, &pack, &batch, |tar| tar)?;
+        drop((held, whole));
         let now = Timestamp::now();
         config.created = Some(now);
         config.author = commit.author.clone().or(config.author);

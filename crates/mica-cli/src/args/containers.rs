@@ -43,7 +43,7 @@ pub(crate) struct ProcessArgs {
     /// Remove it when it ends.
     #[arg(long)]
     pub(crate) rm: bool,
-    /// How its tree is shown, now and later: by the kernel's overlayfs, or as a copy. Without it, the first that works
+    /// How its tree is shown, now and later: by the kernel's overlayfs, by our union in user space, or as a copy. Without it, the first that works
     /// where the store is; `mica system info` tells.
     #[arg(long, value_name = "NAME", env = "MICA_DRIVER", value_parser = PossibleValuesParser::new(mica_engine::DRIVERS))]
     pub(crate) driver: Option<String>,

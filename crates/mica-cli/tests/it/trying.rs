@@ -5,10 +5,10 @@ use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mica_testkit::{Snapshot, in_mount_namespace, needs};
+use mica_testkit::{Scratch, Snapshot, in_mount_namespace, needs};
 
 use crate::common::Mica;
 
@@ -453,4 +453,41 @@ fn a_try_that_is_killed_takes_its_command_with_it_and_is_swept() {
         machine.mica.run(["rm", "k"]);
         machine.assert_clean();
     });
+}
+
+/// Where the kernel lays no overlayfs over another: the store of a try in a try, or of a job in a container.
+#[test]
+fn a_store_on_overlayfs_tries_too() {
+    needs!(root, overlay, fuse, program "mount");
+    in_mount_namespace(store_on_overlayfs);
+}
+
+fn store_on_overlayfs() {
+    let scratch = Scratch::new();
+    let at = |name: &str| scratch.make(name).display().to_string();
+    let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
+    let place = scratch.make("merged");
+    let mounted = Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&place).status();
+    assert!(mounted.unwrap().success());
+    let mica = Mica::at(place.join("store"));
+    let tree = scratch.make("tree");
+    fs::create_dir(tree.join("dir")).unwrap();
+    fs::write(tree.join("dir/file"), "file\n").unwrap();
+    let script = format!("cd {}; mv dir moved; echo more >>moved/file; cat moved/file; chmod 700 .", tree.display());
+    let said = mica.run(["try", "--keep", "later", "--", "sh", "-c", &script]);
+    assert!(said.out.starts_with("file\nmore\n"), "{said:#?}");
+    assert!(!said.err.contains("read-only"), "{said:#?}");
+    assert_eq!(fs::read_to_string(tree.join("dir/file")).unwrap(), "file\n");
+    let tree = tree.display().to_string();
+    let expected =
+        [format!("C {tree}"), format!("D {tree}/dir"), format!("A {tree}/moved"), format!("A {tree}/moved/file")];
+    let changes = mica.run(["diff", "later"]).out;
+    let changes: Vec<&str> = changes.lines().filter(|line| line.contains(&tree)).collect();
+    assert_eq!(changes, expected);
+    mica.run(["commit", "-q", "later", "made"]);
+    mica.run(["apply", "--yes", "later"]);
+    assert_eq!(fs::read_to_string(Path::new(&tree).join("moved/file")).unwrap(), "file\nmore\n");
+    assert!(!Path::new(&tree).join("dir").exists());
+    mica.run(["rm", "later"]);
+    mica.assert_whole();
 }

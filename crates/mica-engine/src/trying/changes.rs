@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mica_core::{Attrs, Change, ChangeKind, Layer as _, LayerEntry, RelPath, Stack};
-use mica_layer::{DirLayer, Over, Reach, UpperLayer};
+use mica_layer::{AnyLayer, DirLayer, Over, Reach, UpperLayer, leads_below};
 use mica_sys::Dir;
 
 use crate::container::{Known, View, ViewKind};
@@ -19,6 +19,9 @@ pub(super) struct Lowered {
     /// Where it is mounted for this alone.
     pub(super) whole: Option<Whole>,
 }
+
+/// Layers, and what they are mounted by.
+pub(crate) type BelowTry = (Option<Stack<AnyLayer>>, Option<Whole>);
 
 impl Engine {
     /// What each view's upper changed, with the paths that the machine has.
@@ -71,6 +74,16 @@ impl Engine {
                 Ok(Lowered { dir: whole.dir()?, whole: Some(whole) })
             }
         }
+    }
+
+    /// What the layer of a try is packed over: nothing, since a try stands on the machine, which has nothing but what stands on its disks; but the machine where
+    /// the upper leads there.
+    pub(crate) fn below_try(&self, known: &Known, views: &[View], upper: &Dir) -> Result<BelowTry> {
+        let leads = leads_below(upper, self.store.marks())?;
+        let root = views.iter().find(|view| view.place.as_os_str().is_empty());
+        let Some(root) = root.filter(|_| leads) else { return Ok((None, None)) };
+        let Lowered { dir, whole } = self.below_of(known, root)?;
+        Ok((Some(Stack::new(vec![DirLayer::new(dir, self.store.marks()).into()])), whole))
     }
 
     /// Whether the directory that an upper stands for was changed itself, and not only what is in it.

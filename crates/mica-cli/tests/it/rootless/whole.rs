@@ -144,6 +144,9 @@ fn kept_changes_are_shown_and_applied() {
             "A own/moved/in",
         ];
         assert_eq!(below(&mica.run(["diff", "later"]).out, &machine.place), expected);
+        mica.run(["commit", "-q", "later", "made"]);
+        let layers = mica.run(["inspect", "made", "--format", "{{.RootFS.Layers}}"]).line();
+        assert!(layers.contains("sha256:"), "{layers}");
         mica.run(["apply", "--yes", "later"]);
         let own = machine.place.join("own");
         let text = |path: &str| fs::read_to_string(own.join(path)).unwrap();
