@@ -149,3 +149,14 @@ pub(crate) fn end_servers_below(directory: &Path) {
         drop(Command::new("kill").args(["-TERM", &pid.to_string()]).output());
     }
 }
+
+/// Ends every process of a user whose home is in the directory: podman leaves one that holds the user's namespace.
+pub(crate) fn end_processes_at_home_in(directory: &Path) {
+    let home = [b"HOME=", directory.as_os_str().as_bytes()].concat();
+    for entry in fs::read_dir("/proc").expect("/proc").filter_map(Result::ok) {
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(&home)) {
+            drop(Command::new("kill").arg("-KILL").arg(entry.file_name()).output());
+        }
+    }
+}

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use mica_testkit::gate::find_program;
 use mica_testkit::{OrdinaryUser, in_mount_namespace, needs};
 
-use crate::common::{PROGRAM, Said, end_servers_below, limited, quiet, said, servers_below, wait_until};
+use crate::common::{
+    PROGRAM, Said, end_processes_at_home_in, end_servers_below, limited, quiet, said, servers_below, wait_until,
+};
 
 /// A user with a tree `lower` and directories `upper`, `work` and `mnt`, all its own, and the program.
 struct User {
@@ -55,6 +57,7 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         end_servers_below(self.user.scratch().path());
+        end_processes_at_home_in(self.user.scratch().path());
     }
 }
 
