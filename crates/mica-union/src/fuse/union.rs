@@ -18,7 +18,7 @@ use mica_sys::{Errno, Subject, SysError};
 
 use super::carry::{Carrier, Opening, Stand};
 use super::tree::{Node, Tree};
-use crate::{UnionDirs, UnionError};
+use crate::{Role, UnionDirs, UnionError};
 
 mod bring;
 mod context;
@@ -115,7 +115,26 @@ impl Union {
             }
             None => None,
         };
-        Ok(Self { tree: Arc::new(Tree::open(dirs, read_only, named)?), carrier })
+        let union = Self { tree: Arc::new(Tree::open(dirs, read_only, named)?), carrier };
+        union.finish_joining().map_err(|errno| UnionError::Open {
+            driver: super::NAME,
+            role: Role::Upper,
+            source: SysError::new("linkat", b"", errno),
+        })?;
+        Ok(union)
+    }
+
+    /// Links what a crash has left half linked, so that from the first look-up on a file of several names is one.
+    fn finish_joining(&self) -> Result<(), Errno> {
+        for path in self.tree.joining()? {
+            let Some(node) = self.tree.look_at(&path)? else { continue };
+            // Where there is no room now it is known as one file all the same, as long as it is not forgotten.
+            if self.bring_up(&node, Need::Metadata).is_err() {
+                self.tree.gather_all(&node)?;
+                node.remember();
+            }
+        }
+        Ok(())
     }
 
     /// Says on disk, where that has to be said, that the upper is written to from here on.

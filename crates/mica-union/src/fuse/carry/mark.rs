@@ -77,10 +77,14 @@ impl Carrier {
         let file = despite_mode(&stand.dir, stand.name(), || stand.dir.open_file_to_write(stand.name()))?;
         let before = file.metadata()?;
         let capability = file.get_xattr(CAPABILITY)?;
-        if from.metadata()?.size == before.size {
-            file.copy_from(from)?;
-        } else {
-            file.copy_start(from, before.size)?;
+        let times = |file: &mica_sys::File| file.set_times(SetTime::To(before.atime), SetTime::To(before.mtime));
+        let copied = match from.metadata()?.size == before.size {
+            true => file.copy_from(from),
+            false => file.copy_start(from, before.size),
+        };
+        if let Err(error) = copied {
+            // The content shows from below still, and nothing else shall show that it was tried.
+            return Err(times(&file).err().unwrap_or(error));
         }
         if let Some(capability) = capability {
             file.set_xattr(CAPABILITY, &capability)?;
@@ -88,7 +92,7 @@ impl Carrier {
         if file.metadata()?.mode != before.mode {
             file.set_mode(before.mode)?;
         }
-        file.set_times(SetTime::To(before.atime), SetTime::To(before.mtime))?;
+        times(&file)?;
         if self.volatile { Ok(()) } else { file.sync_content() }
     }
 }

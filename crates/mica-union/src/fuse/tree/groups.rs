@@ -173,6 +173,31 @@ impl Tree {
         linked.as_ref().map(|linked| linked.contains(&(slot, ino))).map_err(|errno| *errno)
     }
 
+    /// The paths of the files of the upper that are joining, as a crash leaves them.
+    pub(crate) fn joining(&self) -> Result<Vec<RelPath>, Errno> {
+        let Some(upper) = &self.upper else { return Ok(Vec::new()) };
+        if upper.root.get_own_xattr(self.marks.joins()).map_err(errno)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        let mut refused = None;
+        let mut each = |_, at: &RelPath, name: &[u8]| {
+            let joins = super::open_at(&upper.root, at)
+                .and_then(|dir| dir.get_xattr(name, self.marks.joining()).map_err(errno))
+                .unwrap_or_else(|errno| {
+                    refused = Some(errno);
+                    None
+                });
+            if joins.is_some()
+                && let Ok(name) = Name::new(name)
+            {
+                found.push(at.join(&name));
+            }
+        };
+        Walk { marks: self.marks, number: &|_, ino| ino, each: &mut each, redirects: Vec::new() }.all(&upper.root)?;
+        refused.map_or(Ok(found), Err)
+    }
+
     fn upper_redirects(&self) -> Result<Arc<Vec<Redirected>>, Errno> {
         let Some(upper) = &self.upper else { return Ok(Arc::default()) };
         let mut known = self.wholes.upper.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,7 @@ use super::context::Places;
 use super::facts::{Facts, Wanted};
 use super::{Spot, TRIES, Target, Union, errno, name_of, refused};
 use crate::fuse::carry::{CarryError, Cut, Stand};
-use crate::fuse::tree::{Leads, Node, ROOT, Standing};
+use crate::fuse::tree::{Leads, Node, ROOT, Standing, State};
 
 /// What is needed of a file in the upper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,14 @@ impl Union {
         act: &mut dyn FnMut(&Target<'_>) -> Result<(), SysError>,
         features: Features,
     ) -> Result<Tried, Errno> {
+        let joins = |state: &State| state.upper.as_ref().is_some_and(|standing| standing.joining.is_some());
+        let unknown = {
+            let state = node.state();
+            joins(&state) && state.names.is_none()
+        };
+        if unknown {
+            self.tree.gather_all(node)?;
+        }
         let held = self.tree.hold(node, node);
         let Some(spot) = self.spot_of(node)? else { return Ok(Tried::Again) };
         let facts = {
@@ -147,7 +155,11 @@ impl Union {
                 Err(CarryError::RedirectTooLong(_)) if features == Features::Full => {
                     return Ok(Tried::WithoutRedirects);
                 }
-                Err(error) => return Err(error.errno()),
+                Err(error) => {
+                    // What was written of it may have changed what it says.
+                    self.tree.stale(node);
+                    return Err(error.errno());
+                }
             }
             self.tell_marks(steps, Some(node), None);
         }

@@ -392,3 +392,117 @@ fn many_threads_at_once_leave_what_the_disk_says() {
         }
     });
 }
+
+/// As a crash leaves it: the file has come up at one of its names, and is not linked at the others.
+#[test]
+fn what_a_crash_left_half_linked_is_one_file_at_the_next_mount() {
+    needs!(root);
+    mica_testkit::in_mount_namespace(|| {
+        let mut both = Both::new(&lowers(), Features::Full, false);
+        both.union = None;
+        let upper = Dir::open(&both.dirs.upper.as_ref().unwrap().upper).unwrap();
+        upper.set_own_xattr(Marks::Trusted.joins(), b"").unwrap();
+        upper.mkdir(b"b", 0o755).unwrap();
+        let b = upper.open_dir(b"b").unwrap();
+        b.create_file(b"c", 0o644).unwrap().write_part_at(b"linked", 0).unwrap();
+        b.set_xattr(b"c", Marks::Trusted.joining(), b"/b/b/b").unwrap();
+        both.reopen();
+        // A name that was not linked is asked first.
+        let node = both.node("b/b/b").unwrap();
+        for name in ["b/c", "b/d"] {
+            assert_eq!(both.node(name).unwrap().id, node.id, "{name}");
+        }
+        assert_eq!(both.union().tree.attributes(&node).unwrap().metadata.nlink, 3);
+        assert_eq!(b.stat(b"c").unwrap().nlink, 3);
+        assert_eq!(b.get_xattr(b"d", Marks::Trusted.joining()).unwrap(), None);
+        both.assert_same("the names are linked");
+        both.reopen();
+        both.assert_same("a new mount");
+        both.assert_lowers_unchanged();
+    });
+}
+
+#[test]
+fn a_full_upper_leaves_the_tree_as_it_was() {
+    needs!(root);
+    mica_testkit::in_mount_namespace(|| {
+        let scratch = Scratch::in_memory();
+        let lower = scratch.make("lower");
+        let big = vec![b'x'; 300_000];
+        let literal = tree! {
+            "a/" ; "a/big" = (&big); "a/small" = "s"; "a/one" = (&big); "a/two" hard "a/one"; "d/" ; "d/x" = "x";
+        };
+        literal.write_layer(&lower, Marks::Trusted);
+        let disk = scratch.tmpfs("disk", "size=256k");
+        let upper = UpperDirs { upper: disk.join("upper"), work: disk.join("work"), volatile: false };
+        std::fs::create_dir(&upper.upper).unwrap();
+        std::fs::create_dir(&upper.work).unwrap();
+        let dirs = UnionDirs { lowers: vec![lower.clone()], upper: Some(upper), ..UnionDirs::default() };
+        let before = Snapshot::of(&lower);
+        let open = || Union::open(&dirs, false, Ability::native(), Features::Full, false).unwrap();
+        let union = open();
+        let node =
+            |path: &str| union.tree.look_at(&mica_core::RelPath::parse(path.as_bytes()).unwrap()).unwrap().unwrap();
+        let shown = read(&union.tree);
+        for path in ["a/big", "a/one", "a/two"] {
+            assert_eq!(union.bring_up(&node(path), Need::Content), Err(Errno::NOSPC), "{path}");
+            read(&union.tree).without_times().assert_is(&shown.clone().without_times(), path);
+        }
+        // What needs no room goes on: a file without its content, a removal.
+        union.bring_up(&node("a/one"), Need::Metadata).unwrap();
+        assert_eq!(union.bring_up(&node("a/one"), Need::Content), Err(Errno::NOSPC));
+        read(&union.tree).without_times().assert_is(&shown.without_times(), "without content");
+        union.unlink(&node("a"), b"big").unwrap();
+        let shown = read(&union.tree);
+        drop(union);
+        read(&open().tree).assert_is(&shown, "a new mount");
+        before.assert_unchanged(&lower, "a full upper");
+    });
+}
+
+/// Paths longer than any call takes, above and below.
+#[test]
+fn two_thousand_directories_deep_names_are_found_made_and_moved() {
+    needs!(root);
+    mica_testkit::in_mount_namespace(|| {
+        const DEPTH: usize = 2_000;
+        let mut both = Both::new(&[tree! { "d/" ; "e/" ; }], Features::Full, false);
+        let lower = both.dirs.lowers[0].clone();
+        let mut at = Dir::open(&lower).unwrap();
+        for _ in 0..DEPTH {
+            at = at.ensure_dir(b"d", 0o755).unwrap();
+        }
+        drop(at.create_file(b"file", 0o644).unwrap());
+        both.reopen();
+        let deepest = |both: &Both| {
+            let mut at = both.union().tree.root().unwrap();
+            for _ in 0..DEPTH {
+                at = both.union().tree.lookup(&at, b"d").unwrap().unwrap();
+            }
+            at
+        };
+        let dir = deepest(&both);
+        let new = New { kind: Kind::File { size: 0, content: None }, mode: 0o600, umask: 0, uid: 0, gid: 0 };
+        both.union().make(&dir, b"made", &new).unwrap();
+        let (root, e) = (both.node("").unwrap(), both.node("e").unwrap());
+        both.union()
+            .rename(&Move { from: &root, name: b"d", to: &e, new_name: b"f", how: How::Replace, owner: (0, 0) })
+            .unwrap();
+        assert!(both.union().tree.lookup(&dir, b"file").unwrap().is_some());
+        both.union().unlink(&dir, b"file").unwrap();
+        both.reopen();
+        let mut at = both.node("e/f").unwrap();
+        for _ in 1..DEPTH {
+            at = both.union().tree.lookup(&at, b"d").unwrap().unwrap();
+        }
+        let mut names = Vec::new();
+        both.union()
+            .tree
+            .list(&at, 2, true, &mut |listed| {
+                names.push(listed.name.to_vec());
+                true
+            })
+            .unwrap();
+        assert_eq!(names, [b"made".to_vec()]);
+    });
+}
