@@ -10,6 +10,7 @@ use mica_layer::Marks;
 use mica_sys::{Dir, FileKind};
 use mica_testkit::differential::{Coverage, Plan, Privilege, Row};
 use mica_testkit::{OrdinaryUser, needs};
+use mica_union::fuse::Fuse;
 use mica_union::{Driver, Flat, Mounted, Overlay, Support, UnionDirs, UnionError};
 
 /// What continuous integration has time for: some 25 seconds of one processor.
@@ -23,7 +24,7 @@ const INSIDE: &str = "MICA_DIFFERENTIAL_INSIDE";
 
 /// Every driver that can show a stack; the differential test is for all of them.
 fn drivers() -> Vec<Box<dyn Driver>> {
-    vec![Box::new(Overlay::new()), Box::new(Flat::new())]
+    vec![Box::new(Overlay::new()), Box::new(Flat::new()), Box::new(Fuse::in_process())]
 }
 
 fn number(variable: &str) -> Option<u64> {
