@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::base::Privilege;
+use mica_layer::Marks;
+
 use super::diverge::Divergence;
 use super::model::Origin;
 use super::op::Row;
@@ -68,7 +69,7 @@ impl Coverage {
     /// What the run did not show: cells that were met less than `least` times (done, where the operation can be done, else
     /// tried), and known divergences that were not met. `can` says whether a row's operation can be done at all.
     #[must_use]
-    pub fn thin(&self, least: u64, privilege: Privilege, can: impl Fn(Row) -> bool) -> Vec<String> {
+    pub fn thin(&self, least: u64, marks: Marks, can: impl Fn(Row) -> bool) -> Vec<String> {
         let mut thin = Vec::new();
         for row in Row::ALL.iter().copied() {
             for origin in Origin::ALL.iter().copied() {
@@ -80,8 +81,7 @@ impl Coverage {
                 }
             }
         }
-        let unmet =
-            Divergence::of(&self.driver, privilege).into_iter().filter(|what| !self.diverged.contains_key(what));
+        let unmet = Divergence::of(&self.driver, marks).into_iter().filter(|what| !self.diverged.contains_key(what));
         thin.extend(unmet.map(|what| format!("{what:?} was not met: is it still so?")));
         thin
     }

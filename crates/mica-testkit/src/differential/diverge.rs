@@ -3,9 +3,9 @@
 //! What is here is expected and counted, and a divergence that is no more met fails the test: the table is never longer
 //! than the truth. Whatever is not here fails at once.
 
+use mica_layer::Marks;
 use mica_sys::Errno;
 
-use super::base::Privilege;
 use super::model::Model;
 use super::op::{How, Node, Op};
 
@@ -40,8 +40,8 @@ pub struct Known {
     pub driver: &'static str,
     /// What it does.
     pub what: Divergence,
-    /// For whom; `None`: for all.
-    pub whose: Option<Privilege>,
+    /// With which marks; `None`: with all.
+    pub with: Option<Marks>,
     /// Why.
     pub why: &'static str,
 }
@@ -51,43 +51,43 @@ pub const KNOWN: &[Known] = &[
     Known {
         driver: "overlay",
         what: Divergence::DirectoryStays,
-        whose: None,
+        with: None,
         why: "mounted with redirect_dir=nofollow, so that an upper is what it looks like (docs/design/0002)",
     },
     Known {
         driver: "overlay",
         what: Divergence::LinksPart,
-        whose: None,
+        with: None,
         why: "mounted with index=off, so that an upper does not depend on inode numbers of its lowers (docs/design/0002)",
     },
     Known {
         driver: "overlay",
         what: Divergence::NoListToRemove,
-        whose: None,
+        with: None,
         why: "ovl_set_or_remove_acl looks for it first, so as not to copy up for nothing",
     },
     Known {
         driver: "overlay",
         what: Divergence::NoDeviceZero,
-        whose: None,
+        with: None,
         why: "ovl_mknod refuses what would be a whiteout in the upper",
     },
     Known {
         driver: "overlay",
         what: Divergence::NoWhiteoutRename,
-        whose: None,
+        with: None,
         why: "ovl_rename knows NOREPLACE and EXCHANGE alone",
     },
     Known {
         driver: "overlay",
         what: Divergence::NumbersPart,
-        whose: Some(Privilege::OneId),
-        why: "the handle in overlay.origin is not decoded in a user namespace, so that a second look-up finds no lower",
+        with: Some(Marks::User),
+        why: "a symlink cannot have user.overlay.origin, and in a user namespace nobody's is decoded: a second look-up finds no lower",
     },
     Known {
         driver: "fuse",
         what: Divergence::RefersBelow,
-        whose: None,
+        with: None,
         why: "a directory is renamed, and a file's attributes are changed, without a copy (docs/design/0007)",
     },
 ];
@@ -95,8 +95,8 @@ pub const KNOWN: &[Known] = &[
 impl Divergence {
     /// The known ones of a driver.
     #[must_use]
-    pub fn of(driver: &str, privilege: Privilege) -> Vec<Self> {
-        let is_known = |known: &&Known| known.driver == driver && known.whose.is_none_or(|whose| whose == privilege);
+    pub fn of(driver: &str, marks: Marks) -> Vec<Self> {
+        let is_known = |known: &&Known| known.driver == driver && known.with.is_none_or(|with| with == marks);
         KNOWN.iter().filter(is_known).map(|known| known.what).collect()
     }
 

@@ -18,7 +18,12 @@ pub(super) fn read(upper: &Path, lowers: &[PathBuf]) -> Result<Tree, MountError>
         overlay.string(key, value.as_bytes())?;
     }
     for layer in [upper].into_iter().chain(lowers.iter().map(PathBuf::as_path)) {
-        overlay.fd("lowerdir+", Dir::open(layer).expect("a layer opens"))?;
+        let layer = Dir::open(layer).expect("a layer opens");
+        overlay.fd("lowerdir+", &layer)?;
+        // overlayfs asks no root of a layer whether it is opaque: who mounts leaves out what is below.
+        if layer.get_own_xattr(Marks::Trusted.opaque()).expect("its attributes").is_some_and(|value| value == b"y") {
+            break;
+        }
     }
     let root = overlay.create(MountAttrFlags::MOUNT_ATTR_RDONLY)?.open_root().expect("the kernel's view opens");
     Ok(Tree::read_dir(&root))
