@@ -72,7 +72,7 @@ fn what_is_not_wanted_is_not_shown() {
 
 #[test]
 fn an_upper_can_be_kept_so_that_anybody_reads_it() {
-    needs!(root, fuse, program "getfattr");
+    needs!(root, fuse, program "setfattr");
     in_mount_namespace(|| {
         let marks = |place: &Place, name: &str| {
             let found = limited("getfattr").args(["-d", "-m", "-", "--absolute-names"]).arg(place.path(name)).output();

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command};
 
+use mica_testkit::gate::find_program;
 use mica_testkit::{Scratch, Tree, in_mount_namespace, needs, tree};
 
 use crate::common::{PROGRAM, Place, limited, quiet, said, wait_until};
@@ -261,5 +262,24 @@ fn a_mount_that_is_refused_leaves_nothing() {
         assert!(wrong.err.starts_with("mica-fuse: ") && wrong.err.contains("upper"), "{}", wrong.err);
         assert_eq!(place.servers().len(), 1);
         assert!(mica_sys::mount::mounts().unwrap().iter().all(|mount| mount.target != other));
+    });
+}
+
+/// The snapshotter of containerd for fuse-overlayfs mounts so (`fuse3.fuse-overlayfs`): a link of that name is enough.
+#[test]
+fn it_stands_in_by_the_name_of_fuse_overlayfs() {
+    needs!(root, fuse, program "fusermount3");
+    in_mount_namespace(|| {
+        let place = Place::new(&lower());
+        let bin = place.scratch().make("bin");
+        symlink(PROGRAM, bin.join("fuse-overlayfs")).unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let mut helper = limited(find_program("mount.fuse3").unwrap());
+        helper.env("PATH", path).arg("overlay").arg(place.path("mnt"));
+        quiet(helper.args(["-o", &place.options(""), "-t", "fuse-overlayfs"]));
+        fs::write(place.path("mnt/d/new"), "new").unwrap();
+        assert_eq!(place.line().unwrap().fstype, "fuse.mica");
+        assert!(place.path("upper/d/new").exists());
+        place.unmount();
     });
 }
