@@ -5,7 +5,6 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command};
 
-use mica_testkit::gate::find_program;
 use mica_testkit::{Scratch, Tree, in_mount_namespace, needs, tree};
 
 use crate::common::{PROGRAM, Place, limited, quiet, said, wait_until};
@@ -274,7 +273,7 @@ fn it_stands_in_by_the_name_of_fuse_overlayfs() {
         let bin = place.scratch().make("bin");
         symlink(PROGRAM, bin.join("fuse-overlayfs")).unwrap();
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        let mut helper = limited(find_program("mount.fuse3").unwrap());
+        let mut helper = limited("/sbin/mount.fuse3");
         helper.env("PATH", path).arg("overlay").arg(place.path("mnt"));
         quiet(helper.args(["-o", &place.options(""), "-t", "fuse-overlayfs"]));
         fs::write(place.path("mnt/d/new"), "new").unwrap();
