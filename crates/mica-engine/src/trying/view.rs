@@ -8,7 +8,7 @@ use mica_sys::Dir;
 use mica_sys::mount::{Mount as DetachedMount, Reach, SetAttrs};
 use mica_union::fuse::{IdRow, Ids, OVERFLOW, Options};
 use mica_union::{Driver, Overlay, UnionDirs, UpperDirs};
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount, Spec};
 
 use super::frame::{Frame, Frames};
 use super::whole::Whole;
@@ -175,6 +175,14 @@ impl Engine {
         if let Some(mount) = resolver(files)? {
             mounts.push(mount);
         }
+        if let Some(linux) = spec.linux_mut() {
+            linux.devices_mut().get_or_insert_default().extend(fuse_device());
+            if !self.standing.is_root() {
+                // The user has no other rights there than outside; and where parts of /proc are covered the kernel mounts none for a try in this
+                // try ("VFS: Mount too revealing").
+                linux.set_masked_paths(None).set_readonly_paths(None);
+            }
+        }
         if let Some(process) = spec.process_mut() {
             process.set_args(Some(asked.command.clone()));
             process.set_env(Some(asked.env.clone()));
@@ -195,6 +203,21 @@ fn as_root() -> Options {
     };
     let ids = Ids { uids: rows(), gids: rows(), ..Ids::default() };
     Options { ids, ..Options::new(UnionDirs::default()) }
+}
+
+/// The machine's `/dev/fuse`, by which a try in a try has a union of its own.
+fn fuse_device() -> Option<LinuxDevice> {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    let path = Path::new("/dev/fuse");
+    let found = std::fs::symlink_metadata(path).ok().filter(|found| found.file_type().is_char_device())?;
+    let mut device = LinuxDevice::default();
+    device
+        .set_path(path.to_owned())
+        .set_typ(LinuxDeviceType::C)
+        .set_major(10)
+        .set_minor(229)
+        .set_file_mode(Some(found.mode() & 0o777));
+    Some(device)
 }
 
 fn tmpfs(target: &str, options: &str) -> Mount {

@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mica_testkit::{Scratch, Snapshot, needs};
+use mica_testkit::{OrdinaryUser, Scratch, Snapshot, in_mount_namespace, needs};
 
-use super::as_both;
+use super::{as_both, bring};
 use crate::common::{Mica, Said};
 
 /// Two file systems of this machine, one in the other: of the user, of others, and of both. To be made in a mount namespace of the test's own.
@@ -174,5 +174,66 @@ fn what_may_not_be_applied_is_refused() {
         assert!(said.err.contains("mica: apply to /: ") && said.err.contains("ermission denied"), "{said:#?}");
         assert!(!Path::new("/usr/new").exists());
         mica.run(["rm", "later"]);
+    });
+}
+
+/// What a package brings to the machine, brought to the view alone.
+#[test]
+fn a_package_is_installed_in_the_view_alone() {
+    needs!(ordinary_user, fuse, program "dpkg-deb");
+    in_mount_namespace(|| {
+        // Programs that change to other users need a range.
+        let mica = Mica::of(OrdinaryUser::with_range());
+        let scratch = Scratch::new();
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let tree = scratch.make("tree");
+        for dir in ["DEBIAN", "usr/share/mica-tester", "etc/mica-tester"] {
+            fs::create_dir_all(tree.join(dir)).unwrap();
+        }
+        let control =
+            "Package: mica-tester\nVersion: 1\nArchitecture: all\nMaintainer: t <t@example.org>\nDescription: a test\n";
+        fs::write(tree.join("DEBIAN/control"), control).unwrap();
+        let after =
+            "#!/bin/sh\nset -e\nchown 33:33 /usr/share/mica-tester/file\nmv /etc/mica-tester /etc/mica-tested\n";
+        fs::write(tree.join("DEBIAN/postinst"), after).unwrap();
+        fs::set_permissions(tree.join("DEBIAN/postinst"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(tree.join("usr/share/mica-tester/file"), "packaged\n").unwrap();
+        fs::write(tree.join("etc/mica-tester/setting"), "set\n").unwrap();
+        let package = scratch.path().join("mica-tester.deb");
+        let made =
+            Command::new("dpkg-deb").args(["--root-owner-group", "-b"]).arg(&tree).arg(&package).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let script = format!(
+            "dpkg --force-script-chrootless -i {} >/dev/null && dpkg -s mica-tester | grep ^Status; \
+             stat -c %u:%g /usr/share/mica-tester/file; cat /etc/mica-tested/setting",
+            package.display()
+        );
+        let said = mica.try_run(["try", "--keep", "later", "--", "sh", "-c", &script]);
+        assert!(said.out.starts_with("Status: install ok installed\n33:33\nset\n"), "{said:#?}");
+        let changes = mica.run(["diff", "later"]).out;
+        for line in ["A /usr/share/mica-tester/file", "A /etc/mica-tested/setting", "C /var/lib/dpkg/status"] {
+            assert!(changes.lines().any(|change| change == line), "{line}: {changes}");
+        }
+        assert!(!Path::new("/usr/share/mica-tester").exists() && !Path::new("/etc/mica-tested").exists());
+        mica.run(["rm", "later"]);
+    });
+}
+
+/// The view of a try is a union, and another stands on it.
+#[test]
+fn a_try_in_a_try_has_a_view_of_its_own() {
+    needs!(ordinary_user, fuse);
+    as_both(|mica| {
+        let machine = Machine::new(&mica);
+        let program = bring(&mica);
+        let inner = format!(
+            "mkdir inner && export MICA_ROOT=$PWD/inner/store MICA_RUN_ROOT=$PWD/inner/run && {} try -q -- \
+             sh -c 'echo in >own/made; mv own/deep own/moved; cat own/moved/file'; ls own",
+            program.display()
+        );
+        let said = try_out(&mica, &["-q"], machine.script(&inner));
+        assert!(said.out.starts_with("own/deep/file\n"), "{said:#?}");
+        assert!(said.out.ends_with("deep\nfile\ninner\n"), "{said:#?}");
+        assert!(!machine.place.join("inner").exists());
     });
 }
