@@ -36,9 +36,6 @@ const fn user(suite: Suite, subject: &'static str, passed: usize, failing: Faili
 /// stress-ng 0.15's own `io-uring` stressor fails on every union.
 const IO_URING: Failing = These(&["io-uring"]);
 
-/// What is read of a lower has no time of its own: `docs/conformance.md`.
-const ATIME: Failing = These(&["atime_update_on_lower_read"]);
-
 /// The stressors that the second transport has time for: many threads, many names, mappings, locks, descriptors that are passed on.
 pub(super) const FEW_STRESSORS: [&str; 14] = [
     "aio",
@@ -61,8 +58,8 @@ pub(super) const FEW_STRESSORS: [&str; 14] = [
 pub(super) const ALL: &[Expected] = &[
     root(Suite::Pjd, "mica", 390, These(&[]), 8),
     root(Suite::Pjd, "mica-ring", 390, These(&[]), 8),
-    root(Suite::Copyup, "mica", 44, ATIME, 0),
-    root(Suite::Copyup, "mica-ring", 44, ATIME, 0),
+    root(Suite::Copyup, "mica", 45, These(&[]), 0),
+    root(Suite::Copyup, "mica-ring", 45, These(&[]), 0),
     root(Suite::Stress, "mica", 51, IO_URING, 5),
     root(Suite::Stress, "mica-ring", 51, IO_URING, 5),
     // Nobody makes devices in a user namespace, but for 0:0: the rows of block devices are EPERM there.
@@ -70,13 +67,8 @@ pub(super) const ALL: &[Expected] = &[
     user(
         Suite::Copyup,
         "mica",
-        41,
-        These(&[
-            "atime_update_on_lower_read",
-            "trusted_overlay_xattr_passes",
-            "file_handle_survives_copyup",
-            "chattr_flags_on_upper",
-        ]),
+        42,
+        These(&["trusted_overlay_xattr_passes", "file_handle_survives_copyup", "chattr_flags_on_upper"]),
         0,
     ),
     root(Suite::Pjd, "ext4", 391, These(&[]), 7),
