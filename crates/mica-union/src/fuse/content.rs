@@ -134,6 +134,14 @@ impl Content {
         Ok(Arc::clone(&entry(&mut shard, node).opened))
     }
 
+    /// Lets go of every file that is not open and that nobody uses at this moment.
+    pub(super) fn drop_all_idle(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|_, entry| entry.opens > 0 || Arc::strong_count(&entry.opened) > 1);
+        }
+    }
+
     /// Lets go of a file unless it is open.
     pub(super) fn drop_idle(&self, node: u64) {
         if let Some(mut shard) = self.shard(node)

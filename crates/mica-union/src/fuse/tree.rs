@@ -72,6 +72,7 @@ use table::Table;
 pub(crate) use lowers::Shown;
 pub(crate) use names::{LONGEST, Names, What};
 pub(crate) use node::{At, Flag, Leads, Node, Standing, State};
+pub(crate) use open::Backing;
 pub(crate) use seen::Attributes;
 pub(crate) use table::ROOT;
 pub(crate) use told::Locked;

@@ -6,7 +6,7 @@ use mica_sys::{Access, Errno, File, FileKind};
 
 use super::Server;
 use crate::fuse::content::{Back, Handle, Opened, State, Way};
-use crate::fuse::tree::{Flag, Node};
+use crate::fuse::tree::{Backing, Flag, Node};
 use crate::fuse::wire::{self, OpenedFlags, Out};
 
 /// The flags of open(2) that matter here (asm-generic/fcntl.h; the same on every architecture that we run on).
@@ -72,8 +72,10 @@ impl Server {
     fn provide(&self, node: &Node, state: &mut State, handle: Handle) -> Result<(), Errno> {
         if let Some(back) = &state.back {
             if handle.writes && !back.writable {
-                state.back = Some(match back.file.reopen(Access::ReadWrite) {
-                    Ok(file) if back.is_upper => Back { file: Arc::new(file), writable: true, is_upper: true },
+                // A lower's file is not opened for writing, not even to be told that it must not be.
+                let again = back.is_upper.then(|| back.file.reopen(Access::ReadWrite));
+                state.back = Some(match again {
+                    Some(Ok(file)) => Back { file: Arc::new(file), writable: true, is_upper: true },
                     _ => self.open_upper(node)?,
                 });
             } else if state.guarded && !self.without_opens {
@@ -86,17 +88,28 @@ impl Server {
         state.back = Some(if handle.writes {
             self.open_upper(node)?
         } else {
-            let found = self.tree.open_content(node, Access::Read)?;
+            let found = self.open_content(node, Access::Read)?;
             Back { file: Arc::new(found.file), writable: false, is_upper: found.is_upper }
         });
         Ok(())
     }
 
+    /// Opens what backs a file. Where there are too many descriptors, those that nobody needs go.
+    pub(super) fn open_content(&self, node: &Node, access: Access) -> Result<Backing, Errno> {
+        match self.tree.open_content(node, access) {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.content.drop_all_idle();
+                self.tree.open_content(node, access)
+            }
+            opened => opened,
+        }
+    }
+
     /// A file of the upper for reading and writing, as the kernel's page cache needs it to write parts of pages; for writing alone where its
     /// mode leaves this process no more.
     fn open_upper(&self, node: &Node) -> Result<Back, Errno> {
-        let found = match self.tree.open_content(node, Access::ReadWrite) {
-            Err(Errno::ACCESS) => self.tree.open_content(node, Access::Write)?,
+        let found = match self.open_content(node, Access::ReadWrite) {
+            Err(Errno::ACCESS) => self.open_content(node, Access::Write)?,
             opened => opened?,
         };
         if !found.is_upper || found.metacopy {
@@ -183,7 +196,7 @@ impl Server {
             None if !self.without_opens => return Err(Errno::BADF),
             _ => {}
         }
-        let found = self.tree.open_content(&opened.node, Access::Read)?;
+        let found = self.open_content(&opened.node, Access::Read)?;
         let now = Back { file: Arc::new(found.file), writable: false, is_upper: found.is_upper };
         state.back = Some(now.clone());
         Ok(now)
