@@ -35,7 +35,7 @@ pub(crate) struct Call {
 
 /// A union of directories as a file system in user space: a drop-in for fuse-overlayfs.
 ///
-/// Shows LOWER directories as one tree and writes what is changed in it to the upper. Returns when the mount answers; the
+/// Shows the lower directories as one tree and writes what is changed in it to the upper one. Returns when the mount answers; the
 /// server stays in the background until it is unmounted.
 #[derive(Debug, Parser)]
 #[command(
