@@ -28,6 +28,7 @@ pub(super) const ALL: &[Kind] = &[
     Kind { name: "union-tar", about: "reading many small files of a union", prepare: union::archive },
     Kind { name: "union-open", about: "open and close in a union", prepare: union::open },
     Kind { name: "union-read", about: "reading a big file of a union", prepare: union::read },
+    Kind { name: "union-read-first", about: "the first reading of a big file of a union", prepare: union::read_first },
     Kind { name: "union-pread", about: "reading pages of a big file of a union", prepare: union::pread },
     Kind { name: "union-write", about: "writing a big file in a union", prepare: union::write },
     Kind { name: "union-create", about: "making and removing files in a union", prepare: union::create },
