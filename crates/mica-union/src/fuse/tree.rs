@@ -16,7 +16,7 @@
 //!
 //! In this order; what is later is never held when an earlier one is taken.
 //!
-//! 1. `Tree::moves`: a rename of a directory to another one holds it, so that no two make a cycle.
+//! 1. `Tree::moves`: a rename of a directory holds it, so that no two make a cycle; and whoever looks for all names of a file, so that paths stay what they are.
 //! 2. A node that is *busy* ([`Tree::busy`]): it is being brought up, renamed, linked or removed. Held over copies of content; whoever wants the same waits for it alone. Two are taken
 //!    in the order of their numbers.
 //! 3. The names of a directory ([`node::Directory`]): held over system calls, never over a copy of content. Several are taken in the order of their numbers.
@@ -272,7 +272,7 @@ impl Tree {
         self.busy.hold([one.id, other.id])
     }
 
-    /// While it lives, no directory is moved to another one by somebody else.
+    /// While it lives, no directory is moved or renamed by somebody else.
     pub(crate) fn moves(&self) -> MutexGuard<'_, ()> {
         self.moves.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -52,7 +52,11 @@ impl Server {
                 Ok(written) => done += written,
                 // What was written is told, and the next write meets the error.
                 Err(_) if done > 0 => break,
-                Err(error) => return Err(error.errno()),
+                Err(error) => {
+                    // A write that finds no room sets the times.
+                    self.tree.stale(&opened.node);
+                    return Err(error.errno());
+                }
             }
         }
         // A server in a user namespace takes the bits itself by writing, also where nobody's write is to take them: pages of a mapping.

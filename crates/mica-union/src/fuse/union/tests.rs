@@ -506,3 +506,56 @@ fn two_thousand_directories_deep_names_are_found_made_and_moved() {
         assert_eq!(names, [b"made".to_vec()]);
     });
 }
+
+/// Renames of a directory in its own one, while files that have a name in it come up by their other name.
+#[test]
+fn a_file_has_all_its_names_while_a_directory_above_one_gets_another() {
+    needs!(root);
+    mica_testkit::in_mount_namespace(|| {
+        const FILES: usize = 600;
+        let mut lower = tree! { "p/"; "p/d/"; "x/"; };
+        for number in 0..FILES {
+            let one = format!("p/d/f{number}");
+            lower.name(&one).content("low").end();
+            lower.name(format!("x/h{number}")).hard(&one).end();
+        }
+        let mut both = Both::new(&[lower], Features::Full, false);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    both.act(&Act::Rename("p/d".into(), "p/e".into(), How::Replace)).unwrap();
+                    both.act(&Act::Rename("p/e".into(), "p/d".into(), How::Replace)).unwrap();
+                }
+            });
+            for number in 0..FILES {
+                both.act(&Act::Append(format!("x/h{number}"), "new")).unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        both.reopen();
+        for number in 0..FILES {
+            let (one, other) = (format!("p/d/f{number}"), format!("x/h{number}"));
+            assert_eq!(both.node(&one).unwrap().id, both.node(&other).unwrap().id, "{one}");
+        }
+    });
+}
+
+/// An operation that fails after it brought something up: what stands is what stood.
+#[test]
+fn what_came_up_is_known_when_the_operation_fails_after_that() {
+    needs!(root);
+    mica_testkit::in_mount_namespace(|| {
+        let both = Both::new(&[tree! { "a/"; "s" -> "x"; "f" = "content"; "p" fifo; }], Features::Full, false);
+        let union = both.union();
+        let root = union.tree.root().unwrap();
+        for name in ["a", "s", "f", "p"] {
+            let node = both.node(name).unwrap();
+            union.bring_up(&node, Need::Metadata).unwrap();
+            let upper = union.tree.upper_dir(&root).unwrap();
+            union.tree.find_out(&root, &mut root.directory().unwrap().write(), &upper, name.as_bytes());
+            assert_eq!(both.node(name).unwrap().id, node.id, "{name}");
+            assert!(union.tree.attributes(&node).unwrap().metadata.nlink > 0, "{name}");
+        }
+    });
+}
