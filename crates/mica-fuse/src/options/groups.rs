@@ -42,7 +42,7 @@ const SERVER: &[Known] = &[
     Known {
         names: &["passthrough"],
         value: "=auto|off",
-        help: "`auto`: the kernel reads and writes big files without the server where it may (Linux 6.9, as root of the machine).",
+        help: "`auto`: the kernel reads and writes files of the upper without the server where it may (Linux 6.9, as root of the machine).",
         take: Take::Value(|asked, value| {
             asked.server.passthrough = one_of(value, &[("auto", Passthrough::Auto), ("off", Passthrough::Off)])?;
             Ok(())
