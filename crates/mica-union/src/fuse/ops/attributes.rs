@@ -11,7 +11,7 @@ use mica_sys::{Errno, FileKind, SetTime, Subject, SysError};
 
 use super::Server;
 use crate::fuse::carry::Cut;
-use crate::fuse::tree::Node;
+use crate::fuse::tree::{Flag, Node};
 use crate::fuse::wire::{self, Out, SetAttr};
 
 /// The bits of a mode that are permissions.
@@ -24,7 +24,10 @@ impl Server {
             self.set_size(&node, Cut { size, clears_rights: change.kill_suidgid })?;
         }
         let rest = self.rest(change)?;
-        if rest.is_any() || change.size.is_none() {
+        // Before a write the kernel takes a capability away, and then changes nothing (`__remove_privs`, Linux 6.18). A chown(2) of nobody does the
+        // same to a file with a capability, and nothing tells them apart: writes are meant.
+        let is_write = !rest.is_any() && node.unset(Flag::LostCapability);
+        if rest.is_any() || change.size.is_none() && !is_write {
             self.union.change(&node, &Op::Attributes, None, &mut |target| rest.set(&target.subject()))?;
         }
         out.attr(&self.attr(&self.tree.attributes(&node)?), self.valid(&node))

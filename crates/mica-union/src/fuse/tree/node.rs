@@ -35,6 +35,8 @@ pub(crate) enum Flag {
     OldPages = 2,
     /// It was brought up, and its name in the upper may not be on disk.
     NewName = 4,
+    /// It has just lost its file capability, as the kernel takes it before a write.
+    LostCapability = 8,
 }
 
 /// A number of look-ups by which a node says that it has left the table.
