@@ -175,3 +175,57 @@ fn entry<'a>(shard: &'a mut HashMap<u64, Entry>, node: &Arc<Node>) -> &'a mut En
         opened: Arc::new(Opened { node: Arc::clone(node), state: Mutex::default() }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::Tree;
+    use super::*;
+    use crate::UnionDirs;
+
+    fn nodes(count: usize) -> (tempfile::TempDir, Vec<Arc<Node>>) {
+        let scratch = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+        for name in &names {
+            std::fs::write(scratch.path().join(name), name).unwrap();
+        }
+        let dirs = UnionDirs { lowers: vec![scratch.path().to_owned()], ..UnionDirs::default() };
+        let tree = Tree::open(&dirs, false, false).unwrap();
+        let root = tree.root().unwrap();
+        let found = names.iter().map(|name| tree.lookup(&root, name.as_bytes()).unwrap().unwrap()).collect();
+        (scratch, found)
+    }
+
+    #[test]
+    fn a_file_is_there_from_the_first_open_to_the_last_release() {
+        let (_scratch, nodes) = nodes(1);
+        let content = Content::new();
+        let (first, second) = (content.enter(&nodes[0]).unwrap(), content.enter(&nodes[0]).unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+        assert!(content.leave(nodes[0].id).is_none());
+        content.drop_idle(nodes[0].id);
+        content.drop_all_idle();
+        assert!(content.find(nodes[0].id).is_some(), "it is open");
+        assert!(content.leave(nodes[0].id).is_some());
+        assert!(content.find(nodes[0].id).is_none());
+        assert!(content.leave(nodes[0].id).is_none(), "a release too many");
+    }
+
+    #[test]
+    fn what_is_not_counted_as_open_goes_when_there_is_too_much_of_it() {
+        let (_scratch, nodes) = nodes(8 * usize::try_from(SHARDS).unwrap());
+        let content = Content { most_idle: 2, ..Content::new() };
+        let open = content.enter(&nodes[0]).unwrap();
+        let used = content.visit(&nodes[1]).unwrap();
+        for node in &nodes {
+            content.visit(node).unwrap();
+        }
+        let kept = nodes.iter().filter(|node| content.find(node.id).is_some()).count();
+        assert!(kept <= 4 * usize::try_from(SHARDS).unwrap(), "{kept} of {}", nodes.len());
+        assert!(Arc::ptr_eq(&content.visit(&nodes[0]).unwrap(), &open));
+        assert!(Arc::ptr_eq(&content.visit(&nodes[1]).unwrap(), &used), "somebody reads it at this moment");
+        drop(used);
+        content.drop_all_idle();
+        let kept: Vec<u64> = nodes.iter().map(|node| node.id).filter(|id| content.find(*id).is_some()).collect();
+        assert_eq!(kept, [nodes[0].id]);
+    }
+}
