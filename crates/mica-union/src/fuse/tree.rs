@@ -420,7 +420,10 @@ impl Tree {
                 return Ok(node);
             }
             let several = seen.attributes.metadata.nlink > 1;
-            let ino = seen.ino.unwrap_or(own);
+            let ino = match seen.ino {
+                Some(ino) => ino,
+                None => self.number_by_path(directory, name, kind)?.unwrap_or(own),
+            };
             let node = self.add(dir, names, name, ino, kind, None, true, |at| state(seen.attributes, at))?;
             if several {
                 self.links.put((UPPER, disk), node.id);
@@ -450,6 +453,20 @@ impl Tree {
         let below = Self::directory_at(parts, stated, lower);
         let ino = seen.ino.unwrap_or(ino);
         self.add(dir, names, name, ino, kind, Some(below), true, |at| state(seen.attributes, at))
+    }
+
+    /// The number of the lower file at the same path, for what cannot carry the mark that has it: symlinks, pipes, sockets and devices take no attribute with the prefix
+    /// `user.` (xattr(7)). What was removed and made again has it too, which harms nobody: two files never show one number.
+    fn number_by_path(&self, directory: &Directory, name: &[u8], kind: FileKind) -> Result<Option<u64>, Errno> {
+        if self.marks != Marks::User || kind == FileKind::File || directory.parts.is_empty() {
+            return Ok(None);
+        }
+        Ok(match self.lowers.look(&directory.parts, name, &self.handles)? {
+            Shown::Leaf(file, seen) if (seen.attributes.metadata.kind, seen.attributes.metadata.nlink) == (kind, 1) => {
+                Some(self.numbers.lower(file.dir.slot, seen.attributes.metadata.ino))
+            }
+            _ => None,
+        })
     }
 
     fn add_lower(

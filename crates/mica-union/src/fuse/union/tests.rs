@@ -559,3 +559,42 @@ fn what_came_up_is_known_when_the_operation_fails_after_that() {
         }
     });
 }
+
+/// Numbers are kept over copy-up, rename and a new mount, also of what can carry no mark that says them.
+#[test]
+fn numbers_stay_over_copy_up_and_a_new_mount() {
+    needs!(root);
+    mica_testkit::in_mount_namespace(|| {
+        for marks in [Marks::Trusted, Marks::User] {
+            let scratch = Scratch::in_memory();
+            let lower = scratch.make("lower");
+            let literal = tree! { "d/" ; "d/f" = "f"; "d/s" -> "f"; "d/p" fifo; "e/" ; "h" = "h"; "i" hard "h"; };
+            literal.write_layer(&lower, marks);
+            let upper = UpperDirs { upper: scratch.make("upper"), work: scratch.make("work"), volatile: false };
+            let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), marks, ..UnionDirs::default() };
+            let open = || Union::open(&dirs, false, Ability::native(), Features::Full, false).unwrap();
+            let path = |text: &str| mica_core::RelPath::parse(text.as_bytes()).unwrap();
+            let ino = |union: &Union, text: &str| union.tree.look_at(&path(text)).unwrap().unwrap().ino;
+            let union = open();
+            let names = ["d", "d/f", "d/s", "d/p", "h", "i"];
+            let before = names.map(|name| ino(&union, name));
+            assert_eq!(before[4], before[5]);
+            for name in names {
+                union.bring_up(&union.tree.look_at(&path(name)).unwrap().unwrap(), Need::Content).ok();
+                union.bring_up(&union.tree.look_at(&path(name)).unwrap().unwrap(), Need::Metadata).unwrap();
+            }
+            assert_eq!(names.map(|name| ino(&union, name)), before, "brought up");
+            drop(union);
+            let union = open();
+            assert_eq!(names.map(|name| ino(&union, name)), before, "a new mount, {marks:?}");
+            let (root, e) = (union.tree.root().unwrap(), union.tree.look_at(&path("e")).unwrap().unwrap());
+            let how = How::Replace;
+            union.rename(&Move { from: &root, name: b"d", to: &e, new_name: b"x", how, owner: (0, 0) }).unwrap();
+            union.rename(&Move { from: &root, name: b"h", to: &e, new_name: b"y", how, owner: (0, 0) }).unwrap();
+            drop(union);
+            let union = open();
+            let moved = ["e/x", "e/x/f", "e/x/s", "e/x/p", "e/y", "i"];
+            assert_eq!(moved.map(|name| ino(&union, name)), before, "moved, {marks:?}");
+        }
+    });
+}
