@@ -598,3 +598,28 @@ fn numbers_stay_over_copy_up_and_a_new_mount() {
         }
     });
 }
+
+/// Names that nobody has looked up, in directories that were moved, are linked all the same.
+#[test]
+fn a_file_comes_up_at_names_that_nobody_asked_for() {
+    needs!(root);
+    mica_testkit::in_mount_namespace(|| {
+        let literal = tree! { "a/one" = "x"; "b/d/two" hard "a/one"; "b/three" hard "a/one"; "e/" ; };
+        let mut both = Both::new(&[literal], Features::Full, false);
+        for act in
+            [Act::Rename("b/d".into(), "e/f".into(), How::Replace), Act::Rename("b".into(), "c".into(), How::Replace)]
+        {
+            assert_eq!((both.act(&act), both.act_plainly(&act)), (Ok(()), Ok(())));
+        }
+        both.reopen();
+        let act = Act::Append("a/one".into(), "more");
+        assert_eq!((both.act(&act), both.act_plainly(&act)), (Ok(()), Ok(())));
+        both.reopen();
+        let one = both.node("a/one").unwrap();
+        for name in ["c/three", "e/f/two"] {
+            assert_eq!(both.node(name).unwrap().id, one.id, "{name}");
+        }
+        assert_eq!(both.union().tree.attributes(&one).unwrap().metadata.nlink, 3);
+        both.assert_same("one file");
+    });
+}
