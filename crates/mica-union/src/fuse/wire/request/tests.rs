@@ -156,6 +156,10 @@ fn a_forget_of_many_names_each_and_no_more_than_came() {
     assert!(Message::of_device(&bytes).unwrap().request(NEW).is_err());
 }
 
+fn message_of_open_name() -> Vec<u8> {
+    message(opcode::MKDIR, 1, &[&words(&[0o755, 0]), b"d", &words(&[8, 3, 16, 32, 1, 50])])
+}
+
 #[test]
 fn a_group_that_comes_with_what_is_made_is_the_callers() {
     let mut bytes = message(opcode::MKDIR, 1, &[&words(&[0o755, 0]), b"d\0", &words(&[8, 3, 16, 32, 1, 50])]);
@@ -163,6 +167,10 @@ fn a_group_that_comes_with_what_is_made_is_the_callers() {
     let message = Message::of_device(&bytes).unwrap();
     assert_eq!(message.caller().supplementary, Some(50));
     let Ok(Request::Mkdir { name: b"d", .. }) = message.request(NEW) else { panic!() };
+    // A name that is not ended within its part must not go on in the extensions.
+    let mut open = message_of_open_name();
+    open[36..38].copy_from_slice(&3_u16.to_ne_bytes());
+    assert!(Message::of_device(&open).unwrap().request(NEW).is_err());
     for (at, wrong) in
         [(36, 200_u16), (bytes.len() - 16, 0), (bytes.len() - 16, 7), (bytes.len() - 16, 99), (bytes.len() - 8, 0)]
     {
