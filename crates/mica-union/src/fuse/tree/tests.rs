@@ -261,3 +261,28 @@ fn an_index_says_more_than_its_directory() {
     let same = below.look_at(&RelPath::parse(b"etc/theirs").unwrap()).unwrap().unwrap();
     assert_eq!((same.ino, below.attributes(&same).unwrap().metadata.nlink), (linked.ino, 1));
 }
+
+/// The number of a removed file that is not held open is free for another file on disk.
+#[test]
+fn a_file_that_lost_its_names_and_is_not_held_is_not_found_by_its_number() {
+    needs!(root);
+    for most in [0, 16] {
+        let stack = Stack::new(Some(&tree! { "a" = "1"; "b" hard "a"; }), &[tree! {}]);
+        let mut tree = stack.tree();
+        tree.most_orphans = most;
+        let root = tree.root().unwrap();
+        let node = tree.lookup(&root, b"a").unwrap().unwrap();
+        assert_eq!(tree.lookup(&root, b"b").unwrap().unwrap().id, node.id);
+        assert!(node.remember());
+        let upper = tree.upper_dir(&root).unwrap();
+        let key = (UPPER, upper.stat(b"a").unwrap().ino);
+        for name in [b"a", b"b"] {
+            assert_eq!(tree.links.get(key), Some(node.id));
+            let cookie = root.directory().unwrap().read().find(name).unwrap().cookie;
+            tree.keep(&node, &root, Some(&*upper), name).unwrap();
+            upper.unlink(name).unwrap();
+            tree.lost(&node, &root, cookie);
+        }
+        assert_eq!(tree.links.get(key), (most > 0).then_some(node.id), "{most} may be held");
+    }
+}

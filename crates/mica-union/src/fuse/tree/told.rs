@@ -152,8 +152,9 @@ impl Tree {
         if gone && node.is_directory() {
             self.handles.forget(Key::Upper(node.id));
         } else if gone && !self.orphans().contains_key(&node.id) {
-            // Nothing of it can be read again.
+            // Nothing of it can be read again, and its number on disk may be another file's soon.
             node.state().stale = false;
+            self.links.forget(node.id);
         }
     }
 
