@@ -161,7 +161,7 @@ impl<'a> Expander<'a> {
 
     /// What stands in the upper.
     fn standing(&self, seen: Seen, path: RelPath, at: &Spot) -> Result<Option<Item>, LayerError> {
-        let Seen { entry, metadata, has_origin, leads } = seen;
+        let Seen { entry, metadata, has_origin, has_number, leads } = seen;
         let LayerEntry::Node(mut node) = entry else {
             // A directory that says all of its names needs no word for one that it lacks.
             let said = |entry| Item { entry, file: None, was: None, spot: None, content: Content::Here };
@@ -180,7 +180,7 @@ impl<'a> Expander<'a> {
         // In a directory that hides what is below, a copy of that may stand nonetheless: it was made before.
         let copied = lower.clone().or_else(|| at.in_place.then(|| path.clone()));
         if let Some(copied) = &copied {
-            node = over.read(node, has_origin, copied, self.marks)?;
+            node = over.read(node, (has_origin, has_number), copied, self.marks)?;
         }
         let mut content = Content::Here;
         if node.kind.is_directory() {

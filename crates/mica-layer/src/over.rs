@@ -49,12 +49,13 @@ impl Over<'_> {
     pub(crate) fn read(
         &self,
         found: Node,
-        has_origin: bool,
+        (has_origin, has_number): (bool, bool),
         lower: &RelPath,
         marks: Option<Marks>,
     ) -> Result<Node, LayerError> {
         if self.may_stand_for_more(&found)
             && let Some(below) = self.below.shown(lower)?
+            && !(has_number && matches!(found.kind, Kind::File { .. }) && is_device(&below.node.kind))
             && (self.reach == Reach::All || is_copy_up(&found, has_origin, &below.node, marks))
         {
             return Ok(restore(found, &below.node, self.ability));
@@ -83,6 +84,11 @@ impl Over<'_> {
                 _ => true,
             }
     }
+}
+
+/// Our union marks what it brings up in a device's stead: without that mark, a file that it brought up is a file.
+const fn is_device(kind: &Kind) -> bool {
+    matches!(kind, Kind::CharDevice(_) | Kind::BlockDevice(_))
 }
 
 /// Whether `found`, in an upper, is a copy of what shows below.

@@ -70,6 +70,8 @@ pub(crate) struct Seen {
     pub(crate) metadata: Metadata,
     /// Whether overlayfs says that it copied this up.
     pub(crate) has_origin: bool,
+    /// Whether our union brought it up, which says itself what stands for a device.
+    pub(crate) has_number: bool,
     /// What it needs of the layers below to be understood.
     pub(crate) leads: Leads,
 }
@@ -132,8 +134,15 @@ fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Option<Marks>) ->
     let Some(metadata) = dir.stat_if_there(name).map_err(reading(path))? else {
         return Ok(None);
     };
-    let whiteout =
-        |metadata| Some(Seen { entry: LayerEntry::Whiteout, metadata, has_origin: false, leads: Leads::default() });
+    let whiteout = |metadata| {
+        Some(Seen {
+            entry: LayerEntry::Whiteout,
+            metadata,
+            has_origin: false,
+            has_number: false,
+            leads: Leads::default(),
+        })
+    };
     if marks.is_some() && metadata.is_whiteout_device() {
         return Ok(whiteout(metadata));
     }
@@ -158,9 +167,9 @@ fn look_closely(dir: &Dir, name: &[u8], path: &RelPath, marks: Option<Marks>) ->
         FileKind::Symlink => dir.read_link(name).map_err(reading(path))?,
         _ => Vec::new(),
     };
-    let (has_origin, leads) = (said.origin, said.leads.clone());
+    let (has_origin, has_number, leads) = (said.origin, said.number, said.leads.clone());
     let node = node(&metadata, said, target);
-    Ok(Some(Seen { entry: LayerEntry::Node(node), metadata, has_origin, leads }))
+    Ok(Some(Seen { entry: LayerEntry::Node(node), metadata, has_origin, has_number, leads }))
 }
 
 /// The names in `dir`, which is `path` in the layer, sorted.
@@ -221,6 +230,7 @@ struct Said {
     opaque: bool,
     whiteout: bool,
     origin: bool,
+    number: bool,
     leads: Leads,
     /// What a file stands for.
     device: Option<Kind>,
@@ -260,6 +270,7 @@ impl Said {
                 }
                 b"metacopy" => said.leads.metacopy = true,
                 b"origin" => said.origin = true,
+                b"mica.ino" => said.number = true,
                 _ if name == marks.device_zero() => said.device = Some(Kind::CharDevice(Rdev::default())),
                 _ if name == marks.device() => {
                     said.device = value(&name)?.and_then(|value| device_of(&value));
