@@ -81,11 +81,16 @@ static PASSED: AtomicU64 = AtomicU64::new(0);
 static PLAN: Mutex<Option<FaultPlan>> = Mutex::new(None);
 static TRACE: Mutex<Vec<(&'static str, Vec<u8>)>> = Mutex::new(Vec::new());
 
-/// Arms the door for the rest of the process. Counting starts anew.
+/// Arms the door, until [`disarm`] or the end of the process. Counting starts anew.
 pub fn arm(plan: FaultPlan) {
     *PLAN.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(plan);
     PASSED.store(0, Ordering::SeqCst);
     ARMED.store(true, Ordering::SeqCst);
+}
+
+/// Lets everything through again; what was recorded stays.
+pub fn disarm() {
+    ARMED.store(false, Ordering::SeqCst);
 }
 
 /// How many changes came to the door since it was armed.

@@ -198,3 +198,26 @@ fn a_lower_never_changes_in_whatever_order_its_file_is_opened() {
         }
     });
 }
+
+#[test]
+fn an_fsync_flushes_the_attributes_of_a_file_without_content_of_its_own() {
+    needs!(root, fuse);
+    let scratch = Scratch::new();
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| scratch.make(name));
+    // Large enough to come up without its content, and with a name that no other test has.
+    fs::write(lower.join("mode-alone"), vec![7; 1 << 20]).unwrap();
+    let upper = UpperDirs { upper, work, volatile: false };
+    let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), ..UnionDirs::default() };
+    let root = Fuse::in_process().mount(&dirs).unwrap().dir().unwrap();
+    let path = PathBuf::from(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd())).join("mode-alone");
+    let file = fs::File::open(&path).unwrap();
+    file.set_permissions(Permissions::from_mode(0o640)).unwrap();
+    let blocks = fs::metadata(scratch.path().join("upper/mode-alone")).unwrap().blocks();
+    assert!(blocks < 100, "it came up with its content: {blocks} blocks");
+    mica_sys::fault::arm(mica_sys::fault::FaultPlan::Trace);
+    let synced = file.sync_all();
+    mica_sys::fault::disarm();
+    synced.unwrap();
+    let flushed = mica_sys::fault::trace();
+    assert!(flushed.iter().any(|(call, name)| *call == "fsync" && name == b"mode-alone"), "{flushed:?}");
+}

@@ -95,9 +95,28 @@ impl Server {
         if back.is_upper {
             let synced = if data_only { back.file.sync_content() } else { back.file.sync() };
             synced.map_err(|error| error.errno())?;
+        } else if opened.node.is_up() {
+            self.sync_attributes(&opened.node)?;
         }
         self.sync_names(&opened.node)?;
         out.done()
+    }
+
+    /// Flushes what the upper has of a file whose content is below: its attributes.
+    fn sync_attributes(&self, node: &Node) -> Result<(), Errno> {
+        let synced = self.tree.at_upper(node, |dir, name| {
+            let synced = match dir.open_file(name) {
+                // Who serves without privilege may not open what its owner closed to himself.
+                Err(error) if error.errno() == Errno::ACCESS => dir.syncfs(),
+                opened => opened.and_then(|file| file.sync()),
+            };
+            synced.map_err(|error| error.errno())
+        });
+        match synced {
+            // It has no name any more, and nothing of it comes back after a crash.
+            Err(Errno::NOENT | Errno::STALE) => Ok(()),
+            synced => synced,
+        }
     }
 
     pub(super) fn fsyncdir(&self, node: u64, out: &mut Out<'_>) -> Result<(), Errno> {
