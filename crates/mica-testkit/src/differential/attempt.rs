@@ -179,15 +179,7 @@ impl Op {
                     How::Exchange => RenameFlags::EXCHANGE,
                     How::Whiteout => RenameFlags::WHITEOUT,
                 };
-                rustix::fs::renameat_with(&from, &old[..], &to, &new[..], flags)?;
-                // A directory's default list gives the device that is left one, which a FUSE union's has not.
-                let left = from.stat(&old).ok().filter(|left| *how == How::Whiteout && left.is_whiteout_device());
-                if left.is_some() {
-                    for key in from.list_xattrs(&old).map_err(errno)? {
-                        from.remove_xattr(&old, &key).map_err(errno)?;
-                    }
-                }
-                Ok(())
+                rustix::fs::renameat_with(&from, &old[..], &to, &new[..], flags)
             }
             Self::Move { from, to } => {
                 let ((from, old), (to, new)) = (at(from)?, at(to)?);

@@ -41,6 +41,7 @@ use mica_core::{Kind, Name, RelPath};
 use mica_layer::{Ability, Marks};
 use mica_sys::{Dir, Errno, File, SysError};
 
+pub(crate) use mark::CAPABILITY;
 pub(crate) use open::{Opening, ability_here};
 pub(crate) use source::Source;
 

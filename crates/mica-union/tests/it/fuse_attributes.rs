@@ -6,7 +6,7 @@ use mica_layer::Marks;
 use mica_sys::process::FsIds;
 use mica_sys::{Access, Dir, Errno, FileKind, Metadata, SetTime, SetXattr, Subject, SysError, Time};
 use mica_testkit::{Scratch, Snapshot, Tree, needs};
-use mica_union::fuse::{Fuse, Options};
+use mica_union::fuse::{Fuse, Options, Passthrough};
 use mica_union::{Driver, Mounted, UnionDirs, UpperDirs};
 
 /// Lets user 5 do all, with a mask of all.
@@ -396,4 +396,60 @@ fn a_directory_gives_what_it_gives_on_a_plain_file_system() {
         }
     }
     both.agree("what a directory gives");
+}
+
+/// Opens a file for reading first, so that the kernel is handed no file: what is mapped comes back by requests.
+fn write_mapped(root: &Dir, name: &[u8]) -> Result<(), SysError> {
+    let reader = root.open_file(name)?;
+    let writer = root.open_file_for(name, Access::ReadWrite)?;
+    mica_sys::mmap::write_shared(&writer, 0, b"map")?;
+    drop(reader);
+    Ok(())
+}
+
+#[test]
+fn what_is_written_by_a_mapping_takes_no_rights_and_what_is_written_by_a_call_does() {
+    needs!(root, fuse);
+    for (passthrough, writeback) in [(Passthrough::Auto, false), (Passthrough::Off, false), (Passthrough::Off, true)] {
+        let options = Options { passthrough, writeback, ..Options::new(UnionDirs::default()) };
+        let mut both = Both::with(Fuse::in_process().with_options(options));
+        for name in [&b"small"[..], b"large"] {
+            both.both(ROOT, "setcap", |root| {
+                root.chmod(name, 0o6777)?;
+                root.set_xattr(name, b"security.capability", CAPABILITY)
+            })
+            .unwrap();
+            let rights = |root: &Dir| Ok((root.stat(name)?.mode, root.get_xattr(name, b"security.capability")?));
+            let all = (0o6777, Some(CAPABILITY.to_vec()));
+            both.both(OTHER, "a mapping", |root| write_mapped(root, name)).unwrap();
+            assert_eq!(both.both(ROOT, "rights after a mapping", rights).unwrap(), all);
+            both.agree("a mapping");
+            both.both(OTHER, "pwrite", |root| root.open_file_for(name, Access::Write)?.write_at(b"w", 0)).unwrap();
+            assert_eq!(both.both(ROOT, "rights after a call", rights).unwrap(), (0o777, None));
+            both.agree("pwrite");
+        }
+    }
+}
+
+/// What an overlay whose upper is in ours asks for: the device that is left is made as every other file of the directory.
+#[test]
+fn the_device_that_a_rename_leaves_has_what_its_directory_gives() {
+    needs!(root, fuse);
+    let mut both = Both::new();
+    both.both(ROOT, "a default list", |root| {
+        root.set_xattr(b"dir", DEFAULT, ACL)?;
+        drop(root.open_dir(b"sgid")?.create_file(b"in", 0o600)?);
+        root.set_xattr(b"sgid", DEFAULT, ACL)
+    })
+    .unwrap();
+    for (dir, who) in [(&b"dir"[..], ROOT), (b"sgid", ROOT), (b".", ROOT)] {
+        let leaves = |root: &Dir| {
+            let dir = if dir == b"." { root.try_clone()? } else { root.open_dir(dir)? };
+            let name: &[u8] = if dir.stat_if_there(b"in")?.is_some() { b"in" } else { b"small" };
+            dir.rename_leaving_whiteout(name, &dir, b"moved")?;
+            Ok((dir.stat(name)?.mode, dir.stat(name)?.gid, dir.get_xattr(name, ACCESS)?))
+        };
+        both.both(who, "RENAME_WHITEOUT", leaves).unwrap();
+    }
+    both.agree("RENAME_WHITEOUT");
 }

@@ -41,8 +41,9 @@ impl<C: Context> Run<'_, C> {
                 let kind = Kind::CharDevice(Rdev::default());
                 let temp = self.begin();
                 self.carrier.make(&temp, &kind)?;
-                let attrs = Attrs { uid: asked.uid, gid: asked.gid, ..Attrs::default() };
-                self.carrier.put_owner_and_mode(&temp, &kind, &attrs)?;
+                let bare = New { kind, mode: 0, ..asked };
+                let attrs = given(&self.stand(At::Old)?.dir, &bare)?;
+                self.carrier.put_owner_and_mode(&temp, &bare.kind, &attrs)?;
             }
         }
         Ok(())
@@ -156,24 +157,9 @@ impl<C: Context> Run<'_, C> {
         Ok(carrier.work.set_times(&temp, SetTime::To(found.atime), SetTime::To(found.mtime))?)
     }
 
-    /// Makes a new file in `work`, as its directory would have it: the group, the set-group-ID bit and the access control lists that it gives.
+    /// Makes a new file in `work`, as its directory would have it.
     fn dress_new(&mut self, new: &New, opaque: bool) -> Result<(), CarryError> {
-        let parent = self.stand(At::New)?.dir;
-        let directory = parent.metadata()?;
-        let is_directory = new.kind.is_directory();
-        let mut attrs = Attrs { mode: new.mode, uid: new.uid, gid: new.gid, ..Attrs::default() };
-        if directory.mode & SET_GID != 0 {
-            attrs.gid = directory.gid;
-            if is_directory {
-                attrs.mode |= SET_GID;
-            }
-        }
-        if !matches!(new.kind, Kind::Symlink { .. }) {
-            match DefaultAcl::of(&parent)? {
-                Some(acl) => acl.inherit(is_directory, &mut attrs),
-                None => attrs.mode &= !new.umask,
-            }
-        }
+        let attrs = given(&self.stand(At::New)?.dir, new)?;
         let temp = self.begin();
         let file = self.carrier.make(&temp, &new.kind)?;
         self.carrier.put_owner_and_mode(&temp, &new.kind, &attrs)?;
@@ -258,6 +244,26 @@ impl Carrier {
         self.discard(&temp);
         copied
     }
+}
+
+/// What a new file has in a directory: the group, the set-group-ID bit and the access control lists that it gives.
+fn given(parent: &Dir, new: &New) -> Result<Attrs, SysError> {
+    let directory = parent.metadata()?;
+    let is_directory = new.kind.is_directory();
+    let mut attrs = Attrs { mode: new.mode, uid: new.uid, gid: new.gid, ..Attrs::default() };
+    if directory.mode & SET_GID != 0 {
+        attrs.gid = directory.gid;
+        if is_directory {
+            attrs.mode |= SET_GID;
+        }
+    }
+    if !matches!(new.kind, Kind::Symlink { .. }) {
+        match DefaultAcl::of(parent)? {
+            Some(acl) => acl.inherit(is_directory, &mut attrs),
+            None => attrs.mode &= !new.umask,
+        }
+    }
+    Ok(attrs)
 }
 
 fn make_at(stand: &Stand, kind: &Kind, mode: u32) -> Result<Option<File>, SysError> {

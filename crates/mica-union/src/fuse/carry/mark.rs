@@ -12,7 +12,7 @@ use super::{Carrier, CarryError, Stand, unasked};
 const SURE: usize = 256;
 
 /// The attribute that a write takes off a file.
-pub(super) const CAPABILITY: &[u8] = b"security.capability";
+pub(crate) const CAPABILITY: &[u8] = b"security.capability";
 
 impl Carrier {
     pub(super) fn set_mark(&self, dir: &Dir, name: &[u8], mark: &[u8], value: &[u8]) -> Result<(), SysError> {

@@ -7,6 +7,7 @@ use mica_sys::process::{effective_caps_of, in_initial_user_namespace};
 use mica_sys::{Errno, File, Looked, Time};
 
 use super::Server;
+use crate::fuse::carry::CAPABILITY;
 use crate::fuse::tree::{Flag, Node};
 use crate::fuse::wire::{Caller, Out, WriteFlags};
 
@@ -43,28 +44,15 @@ impl Server {
         if flags.contains(WriteFlags::KILL_SUIDGID) {
             self.clear_suidgid(&opened.node, &back.file)?;
         }
-        let mode = opened.node.state().kept.mode();
-        let mut done: usize = 0;
-        while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
-            let at = u64::try_from(done).ok().and_then(|done| offset.checked_add(done)).ok_or(Errno::FBIG)?;
-            match back.file.write_part_at(rest, at) {
-                Ok(0) => break,
-                Ok(written) => done += written,
-                // What was written is told, and the next write meets the error.
-                Err(_) if done > 0 => break,
-                Err(error) => {
-                    // A write that finds no room sets the times.
-                    self.tree.stale(&opened.node);
-                    return Err(error.errno());
-                }
-            }
-        }
-        // A server in a user namespace takes the bits itself by writing, also where nobody's write is to take them: pages of a mapping.
-        if mode & (SETUID | SETGID) != 0 && !flags.contains(WriteFlags::KILL_SUIDGID) && !is_initial() {
-            back.file.set_mode(mode).map_err(|error| error.errno())?;
-        }
+        // What comes from the page cache comes without the lock of the inode, so that attributes may be set meanwhile.
+        let held = flags.contains(WriteFlags::CACHE).then(|| self.tree.hold(&opened.node, &opened.node));
+        let rights = Rights::taken_by_a_write(&opened.node, &back.file, flags);
+        let written = write_whole(&back.file, data, offset);
+        rights.put_back(&back.file);
+        drop(held);
+        // A write that finds no room sets the times.
         self.tree.stale(&opened.node);
-        out.written(u32::try_from(done).unwrap_or(u32::MAX))
+        out.written(u32::try_from(written?).unwrap_or(u32::MAX))
     }
 
     /// What the kernel does at a write by somebody without `CAP_FSETID` (`setattr_should_drop_suidgid`, Linux 6.18).
@@ -214,6 +202,56 @@ fn is_initial() -> bool {
 fn keeps_rights(node: &Node, caller: &Caller) -> bool {
     node.state().kept.mode() & (SETUID | SETGID) == 0
         || is_initial() && effective_caps_of(caller.pid).is_ok_and(|caps| caps.has(FSETID))
+}
+
+/// Writes what there is room for.
+fn write_whole(file: &File, data: &[u8], offset: u64) -> Result<usize, Errno> {
+    let mut done: usize = 0;
+    while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
+        let at = u64::try_from(done).ok().and_then(|done| offset.checked_add(done)).ok_or(Errno::FBIG)?;
+        match file.write_part_at(rest, at) {
+            Ok(0) => break,
+            Ok(written) => done += written,
+            // What was written is told, and the next write meets the error.
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error.errno()),
+        }
+    }
+    Ok(done)
+}
+
+/// What a file loses by a write of this process, and not by that of the program whose bytes they are.
+///
+/// Where the server dies between the write and [`Self::put_back`], the file has fewer rights than it should.
+#[derive(Debug)]
+struct Rights {
+    mode: Option<u32>,
+    capability: Option<Vec<u8>>,
+}
+
+impl Rights {
+    fn taken_by_a_write(node: &Node, file: &File, flags: WriteFlags) -> Self {
+        // A server in a user namespace takes the bits itself by writing, also where nobody's write is to take them: who may keep them, and mapped pages.
+        let mode = node.state().kept.mode();
+        let keeps = mode & (SETUID | SETGID) != 0 && !flags.contains(WriteFlags::KILL_SUIDGID) && !is_initial();
+        // Of a write(2) the kernel has taken the capability away before it sends what is written; what is mapped takes none.
+        let keeps_capability = flags.contains(WriteFlags::CACHE);
+        Self {
+            mode: keeps.then_some(mode),
+            capability: if keeps_capability { file.get_xattr(CAPABILITY).ok().flatten() } else { None },
+        }
+    }
+
+    fn put_back(self, file: &File) {
+        if let Some(mode) = self.mode {
+            // ignored: the bytes are written, and a file with fewer rights is no danger.
+            file.set_mode(mode).ok();
+        }
+        if let Some(capability) = self.capability {
+            // ignored: as above.
+            file.set_xattr(CAPABILITY, &capability).ok();
+        }
+    }
 }
 
 /// A day, in seconds.

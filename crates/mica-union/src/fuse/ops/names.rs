@@ -29,9 +29,6 @@ pub(super) struct Masked {
     pub(super) umask: u32,
 }
 
-/// What is made in a directory with this bit has the directory's group.
-const SET_GID: u32 = 0o2000;
-
 impl Server {
     /// What a program makes, with owners as they are stored.
     pub(super) fn new_file(&self, caller: &Caller, kind: Kind, Masked { mode, umask }: Masked) -> Result<New, Errno> {
@@ -157,8 +154,7 @@ impl Server {
         let owner = match how {
             How::Whiteout | How::WhiteoutNoReplace => {
                 let new = self.new_file(caller, Kind::Fifo, Masked { mode: 0, umask: 0 })?;
-                let directory = self.tree.attributes(&*self.node(parent)?)?.metadata;
-                (new.uid, if directory.mode & SET_GID != 0 { directory.gid } else { new.gid })
+                (new.uid, new.gid)
             }
             _ => (0, 0),
         };

@@ -10,6 +10,7 @@ use mica_sys::process::effective_caps_of;
 use mica_sys::{Errno, SetXattr, Subject};
 
 use super::Server;
+use crate::fuse::carry::CAPABILITY;
 use crate::fuse::tree::{Flag, Node};
 use crate::fuse::wire::{Caller, Out, XattrFlags};
 
@@ -18,7 +19,6 @@ const ACLS: &[u8] = b"system.posix_acl_";
 const ACCESS: &[u8] = b"system.posix_acl_access";
 /// Seen by those with `CAP_SYS_ADMIN` alone (xattr(7)).
 const TRUSTED: &[u8] = b"trusted.";
-const CAPABILITY: &[u8] = b"security.capability";
 const SET_GID: u32 = 0o2000;
 /// The longest name of an attribute (`XATTR_NAME_MAX`).
 const LONGEST: usize = 255;

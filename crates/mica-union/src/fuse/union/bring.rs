@@ -236,6 +236,7 @@ impl Union {
             Some(held) => held,
             None => self.bring_up_unnamed(node)?,
         };
+        let _busy = self.tree.hold(node, node);
         let done = act(&Target::Unnamed(&held)).map_err(errno);
         self.tree.stale(node);
         done
