@@ -1,6 +1,7 @@
 use super::*;
 use crate::fuse::wire::abi::opcode;
 use crate::fuse::wire::{InitFlags, SetTime};
+use mica_sys::Errno;
 use mica_sys::Time;
 use proptest::prelude::*;
 
