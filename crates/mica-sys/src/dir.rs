@@ -4,16 +4,22 @@
 //! Everything else takes one component, which is never followed when it is a symlink, be it read, changed or deleted.
 //! Magic links (`/proc/*/fd`) are never followed. `..`, slashes and NUL in a component are `EINVAL` before any call is made.
 
+mod attributes;
+mod names;
+mod remove;
+
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Result, SysError};
 use crate::fault::door;
 use crate::file::{Access, File};
-use crate::stat::{FileKind, Metadata, Time};
+use crate::stat::FileKind;
+
+pub(crate) use attributes::file_times;
 
 /// An open directory.
 #[derive(Debug)]
@@ -37,10 +43,6 @@ pub(crate) fn component(call: &'static str, name: &[u8]) -> Result<()> {
         return Err(SysError::new(call, name, Errno::INVAL));
     }
     Ok(())
-}
-
-fn two(from: &[u8], to: &[u8]) -> Vec<u8> {
-    [from, b" -> ", to].concat()
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -154,60 +156,6 @@ impl Dir {
         rustix::io::fcntl_dupfd_cloexec(&self.fd, 3)
             .map(Self::from_fd)
             .map_err(|errno| SysError::new("dup", b"", errno))
-    }
-
-    /// This directory's own metadata.
-    ///
-    /// # Errors
-    /// `fstat`'s.
-    pub fn metadata(&self) -> Result<Metadata> {
-        rustix::fs::fstat(&self.fd)
-            .map(|stat| Metadata::from_stat(&stat))
-            .map_err(|errno| SysError::new("fstat", b"", errno))
-    }
-
-    /// Metadata of `name` itself.
-    ///
-    /// # Errors
-    /// `ENOENT` when there is none; see [`Dir::stat_if_there`].
-    pub fn stat(&self, name: &[u8]) -> Result<Metadata> {
-        component("fstatat", name)?;
-        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map(|stat| Metadata::from_stat(&stat))
-            .map_err(|errno| SysError::new("fstatat", name, errno))
-    }
-
-    /// Metadata of `name` itself; `None` when there is none.
-    ///
-    /// # Errors
-    /// `fstatat`'s, except `ENOENT`.
-    pub fn stat_if_there(&self, name: &[u8]) -> Result<Option<Metadata>> {
-        absent_is_none(self.stat(name))
-    }
-
-    /// Metadata of `name` itself, with the time at which it was made, by which a new file is told from an old one of the
-    /// same inode number; `None` for that time where the file system does not keep it. All is `None` when there is no
-    /// such name.
-    ///
-    /// # Errors
-    /// `statx`'s, except `ENOENT`.
-    pub fn stat_born(&self, name: &[u8]) -> Result<Option<(Metadata, Option<Time>)>> {
-        component("statx", name)?;
-        absent_is_none(self.statx(name, AtFlags::SYMLINK_NOFOLLOW))
-    }
-
-    /// This directory's own metadata, with the time at which it was made.
-    ///
-    /// # Errors
-    /// `statx`'s.
-    pub fn metadata_born(&self) -> Result<(Metadata, Option<Time>)> {
-        self.statx(b"", AtFlags::EMPTY_PATH)
-    }
-
-    fn statx(&self, name: &[u8], flags: AtFlags) -> Result<(Metadata, Option<Time>)> {
-        rustix::fs::statx(&self.fd, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
-            .map(|stat| Metadata::from_statx(&stat))
-            .map_err(|errno| SysError::new("statx", name, errno))
     }
 
     /// All names but `.` and `..`, in the order of the file system.
@@ -362,195 +310,6 @@ impl Dir {
             .map_err(|errno| SysError::new("linkat", name, errno))
     }
 
-    /// Makes the directory `name`.
-    ///
-    /// # Errors
-    /// `mkdirat`'s.
-    pub fn mkdir(&self, name: &[u8], mode: u32) -> Result<()> {
-        component("mkdirat", name)?;
-        door("mkdirat", name)?;
-        rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode))
-            .map_err(|errno| SysError::new("mkdirat", name, errno))
-    }
-
-    /// Makes the directory `name` unless it is there, and opens it.
-    ///
-    /// # Errors
-    /// `mkdirat`'s, except `EEXIST`; `openat2`'s when something else has the name.
-    pub fn ensure_dir(&self, name: &[u8], mode: u32) -> Result<Self> {
-        match self.open_dir(name) {
-            Err(error) if error.is_not_found() => {}
-            opened => return opened,
-        }
-        match self.mkdir(name, mode) {
-            Err(error) if !error.is_exists() => Err(error),
-            _ => self.open_dir(name),
-        }
-    }
-
-    /// Makes the symlink `name` that points to `target`.
-    ///
-    /// # Errors
-    /// `symlinkat`'s.
-    pub fn symlink(&self, target: &[u8], name: &[u8]) -> Result<()> {
-        component("symlinkat", name)?;
-        door("symlinkat", name)?;
-        rustix::fs::symlinkat(target, &self.fd, name).map_err(|errno| SysError::new("symlinkat", name, errno))
-    }
-
-    /// Makes `new` in `to` one more name of the file `name`, itself and not what it points to.
-    ///
-    /// # Errors
-    /// `linkat`'s.
-    pub fn link(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
-        component("linkat", name)?;
-        component("linkat", new)?;
-        door("linkat", new)?;
-        rustix::fs::linkat(&self.fd, name, &to.fd, new, AtFlags::empty())
-            .map_err(|errno| SysError::new("linkat", two(name, new), errno))
-    }
-
-    /// Makes a device, FIFO or socket. `major` and `minor` count for devices alone.
-    ///
-    /// # Errors
-    /// `EPERM` without the privilege; `EINVAL` for other kinds.
-    pub fn mknod(&self, name: &[u8], kind: FileKind, mode: u32, major: u32, minor: u32) -> Result<()> {
-        component("mknodat", name)?;
-        door("mknodat", name)?;
-        let device = rustix::fs::makedev(major, minor);
-        rustix::fs::mknodat(&self.fd, name, kind.to_rustix(), Mode::from_raw_mode(mode), device)
-            .map_err(|errno| SysError::new("mknodat", name, errno))
-    }
-
-    /// Removes the name of anything but a directory.
-    ///
-    /// # Errors
-    /// `unlinkat`'s.
-    pub fn unlink(&self, name: &[u8]) -> Result<()> {
-        self.remove(name, AtFlags::empty())
-    }
-
-    /// Removes an empty directory.
-    ///
-    /// # Errors
-    /// `unlinkat`'s.
-    pub fn rmdir(&self, name: &[u8]) -> Result<()> {
-        self.remove(name, AtFlags::REMOVEDIR)
-    }
-
-    fn remove(&self, name: &[u8], flags: AtFlags) -> Result<()> {
-        component("unlinkat", name)?;
-        door("unlinkat", name)?;
-        rustix::fs::unlinkat(&self.fd, name, flags).map_err(|errno| SysError::new("unlinkat", name, errno))
-    }
-
-    /// Renames over whatever has the new name.
-    ///
-    /// # Errors
-    /// `renameat2`'s.
-    pub fn rename(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
-        self.rename_how(name, to, new, RenameFlags::empty())
-    }
-
-    /// Renames unless the new name is taken.
-    ///
-    /// # Errors
-    /// `EEXIST` when it is; `renameat2`'s.
-    pub fn rename_noreplace(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
-        self.rename_how(name, to, new, RenameFlags::NOREPLACE)
-    }
-
-    /// Exchanges two names in one step.
-    ///
-    /// # Errors
-    /// `renameat2`'s.
-    pub fn exchange(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
-        self.rename_how(name, to, new, RenameFlags::EXCHANGE)
-    }
-
-    /// Renames over whatever has the new name, and leaves a character device 0:0 at the old one in the same step
-    /// (`RENAME_WHITEOUT`, Linux 3.18).
-    ///
-    /// # Errors
-    /// `EINVAL` where the file system has no such rename; `renameat2`'s.
-    pub fn rename_leaving_whiteout(&self, name: &[u8], to: &Self, new: &[u8]) -> Result<()> {
-        self.rename_how(name, to, new, RenameFlags::WHITEOUT)
-    }
-
-    fn rename_how(&self, name: &[u8], to: &Self, new: &[u8], how: RenameFlags) -> Result<()> {
-        component("renameat2", name)?;
-        component("renameat2", new)?;
-        door("renameat2", new)?;
-        rustix::fs::renameat_with(&self.fd, name, &to.fd, new, how)
-            .map_err(|errno| SysError::new("renameat2", two(name, new), errno))
-    }
-
-    /// Sets the permission bits (0 to 0o7777) of `name` itself.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a symlink; `fchmodat2`'s (Linux 6.6; before it, the same through `/proc/self/fd`).
-    pub fn chmod(&self, name: &[u8], mode: u32) -> Result<()> {
-        component("fchmodat2", name)?;
-        door("fchmodat2", name)?;
-        crate::raw::fchmodat2(self.fd.as_fd(), name, mode).map_err(|errno| SysError::new("fchmodat2", name, errno))
-    }
-
-    /// Sets the permission bits (0 to 0o7777) of this directory.
-    ///
-    /// # Errors
-    /// `fchmod`'s.
-    pub fn chmod_self(&self, mode: u32) -> Result<()> {
-        door("fchmod", b".")?;
-        rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode)).map_err(|errno| SysError::new("fchmod", b".", errno))
-    }
-
-    /// Sets owner and group of `name` itself. Clears setuid, setgid and file capabilities, so it comes before them.
-    ///
-    /// # Errors
-    /// `fchownat`'s.
-    pub fn chown(&self, name: &[u8], uid: u32, gid: u32) -> Result<()> {
-        component("fchownat", name)?;
-        door("fchownat", name)?;
-        rustix::fs::chownat(
-            &self.fd,
-            name,
-            Some(crate::stat::uid(uid)),
-            Some(crate::stat::gid(gid)),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .map_err(|errno| SysError::new("fchownat", name, errno))
-    }
-
-    /// Sets owner and group of this directory.
-    ///
-    /// # Errors
-    /// `fchown`'s.
-    pub fn chown_self(&self, uid: u32, gid: u32) -> Result<()> {
-        door("fchown", b".")?;
-        rustix::fs::fchown(&self.fd, Some(crate::stat::uid(uid)), Some(crate::stat::gid(gid)))
-            .map_err(|errno| SysError::new("fchown", b".", errno))
-    }
-
-    /// Sets the modification time of `name` itself, and the access time to the same.
-    ///
-    /// # Errors
-    /// `utimensat`'s.
-    pub fn utimens(&self, name: &[u8], mtime: Time) -> Result<()> {
-        component("utimensat", name)?;
-        door("utimensat", name)?;
-        rustix::fs::utimensat(&self.fd, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| SysError::new("utimensat", name, errno))
-    }
-
-    /// Sets the modification time of this directory, and the access time to the same.
-    ///
-    /// # Errors
-    /// `futimens`'s.
-    pub fn utimens_self(&self, mtime: Time) -> Result<()> {
-        door("futimens", b".")?;
-        rustix::fs::futimens(&self.fd, &times(mtime)).map_err(|errno| SysError::new("futimens", b".", errno))
-    }
-
     /// Flushes this directory: names made, renamed or removed in it are on disk after.
     ///
     /// # Errors
@@ -569,26 +328,6 @@ impl Dir {
         door("syncfs", b".")?;
         rustix::fs::syncfs(&self.fd).map_err(|errno| SysError::new("syncfs", b".", errno))
     }
-
-    /// Puts `bytes` at `name` so that a crash leaves the old content or the new: written under a temporary name, flushed,
-    /// renamed over, and the directory flushed.
-    ///
-    /// # Errors
-    /// Of the call that was refused; the old content stands and the temporary name is removed.
-    pub fn write_atomic(&self, name: &[u8], bytes: &[u8], mode: u32) -> Result<()> {
-        component("openat", name)?;
-        let temporary = temporary_name(name)?;
-        let written = self
-            .create_file(&temporary, mode)
-            .and_then(|mut file| file.write_whole(bytes).and_then(|()| file.sync()))
-            .and_then(|()| self.rename(&temporary, self, name));
-        if let Err(error) = written {
-            // ignored: the error that is returned is the one that matters, and a leftover temporary name is swept later.
-            drop(self.unlink(&temporary));
-            return Err(error);
-        }
-        self.sync()
-    }
 }
 
 impl AsFd for Dir {
@@ -604,15 +343,6 @@ impl Dir {
         path.extend_from_slice(name);
         path
     }
-}
-
-fn times(mtime: Time) -> Timestamps {
-    let at = Timespec { tv_sec: mtime.secs, tv_nsec: i64::from(mtime.nanos) };
-    Timestamps { last_access: at, last_modification: at }
-}
-
-pub(crate) fn file_times(mtime: Time) -> Timestamps {
-    times(mtime)
 }
 
 fn absent_is_none<T>(result: Result<T>) -> Result<Option<T>> {
@@ -638,14 +368,5 @@ fn again<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
     call()
 }
 
-/// A name beside `name` that no other process chooses.
-pub(crate) fn temporary_name(name: &[u8]) -> Result<Vec<u8>> {
-    let mut random = [0u8; 8];
-    getrandom::fill(&mut random).map_err(|_| SysError::new("getrandom", b"", Errno::IO))?;
-    let kept = name.get(..name.len().min(200)).unwrap_or_default();
-    Ok([b".", kept, format!(".{:016x}", u64::from_le_bytes(random)).as_bytes()].concat())
-}
-
-mod remove;
 #[cfg(test)]
 mod tests;

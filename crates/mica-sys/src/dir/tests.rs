@@ -3,7 +3,9 @@ use std::os::unix::fs::symlink;
 
 use std::time::Instant;
 
+use super::names::temporary_name;
 use super::*;
+use crate::stat::Time;
 
 struct Scratch(std::path::PathBuf);
 
