@@ -220,7 +220,8 @@ impl RelPath {
 impl Ord for RelPath {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-        self.0.iter().map(key).cmp(other.0.iter().map(key))
+        let differs = self.0.iter().zip(&other.0).find(|(one, other)| one != other);
+        differs.map_or_else(|| self.0.len().cmp(&other.0.len()), |(one, other)| key(one).cmp(&key(other)))
     }
 }
 

@@ -178,7 +178,10 @@ impl<W: Write> Writer<W> {
     fn content(&mut self, path: &[u8], size: u64, content: &mut dyn Read) -> Result<(), WriteError> {
         let name = || String::from_utf8_lossy(path).into_owned();
         let mut piece = std::mem::take(&mut self.piece);
-        piece.resize(PIECE, 0);
+        if piece.is_empty() {
+            // Not resized: memory that is new is zeros without being written.
+            piece = vec![0; PIECE];
+        }
         let mut left = size;
         loop {
             // One byte more than was announced: the reader must be at its end, not only have enough.

@@ -401,9 +401,13 @@ impl<'a> Round<'a> {
     }
 
     fn tar_of(&self, layer: &Tree) -> Result<Vec<u8>, Failure> {
-        let place = Scratch::new();
-        layer.write_layer(place.path(), self.plan.marks);
-        packed(place.path(), self.plan, &self.root_below(), None)
+        // Where the round is: making files on a disk is most of this.
+        let place = self.place.join("wanted");
+        std::fs::create_dir(&place).unwrap();
+        layer.write_layer(&place, self.plan.marks);
+        let tar = packed(&place, self.plan, &self.root_below(), None);
+        Dir::open(&self.place).unwrap().remove_tree(b"wanted").unwrap();
+        tar
     }
 
     /// The model is this test's own; where it is wrong, the test is.

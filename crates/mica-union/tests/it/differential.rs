@@ -13,8 +13,8 @@ use mica_testkit::{OrdinaryUser, needs};
 use mica_union::fuse::Fuse;
 use mica_union::{Driver, Flat, Mounted, Overlay, Support, UnionDirs, UnionError};
 
-/// What continuous integration has time for: some two minutes of one processor.
-const OPERATIONS: u64 = 50_000;
+/// What continuous integration plays: a minute and a half of one processor.
+const OPERATIONS: u64 = 100_000;
 
 /// What it has for the runs beside the main one.
 const FEWER: u64 = 2_000;
