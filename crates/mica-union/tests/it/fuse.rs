@@ -221,3 +221,23 @@ fn an_fsync_flushes_the_attributes_of_a_file_without_content_of_its_own() {
     let flushed = mica_sys::fault::trace();
     assert!(flushed.iter().any(|(call, name)| *call == "fsync" && name == b"mode-alone"), "{flushed:?}");
 }
+
+/// Where the kernel asks at no open, nobody is told of a copy-up: it is the next read that finds where the content is.
+#[test]
+fn who_opened_a_file_before_it_came_up_reads_what_came_up() {
+    needs!(root, fuse);
+    const LENGTH: u64 = 4 << 20;
+    each_way(|place| {
+        fs::write(place.scratch.path().join("lower/large"), vec![b'l'; usize::try_from(LENGTH).unwrap()]).unwrap();
+        let path = place.path("large");
+        let reader = fs::File::open(&path).unwrap();
+        reader.read_exact_at(&mut [0; 10], 0).unwrap();
+        for size in [LENGTH / 2, LENGTH] {
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(size).unwrap();
+        }
+        let mut end = [1; 4096];
+        reader.read_exact_at(&mut end, LENGTH - 4096).unwrap();
+        assert!(end == [0; 4096], "the lower's content is read still");
+        assert_eq!(place.in_upper("large").len(), usize::try_from(LENGTH).unwrap());
+    });
+}
