@@ -74,13 +74,17 @@ impl Failure {
                 Some("install fuse3, or mount as root or in a user namespace: `unshare -rm`".to_owned())
             }
             Self::Device(error) if error.is_denied() => Some("/dev/fuse has to be open to you: mode 0666".to_owned()),
-            Self::Device(_) => Some("the kernel has no FUSE, or its module is not loaded: `modprobe fuse`".to_owned()),
+            Self::Device(_) => Some(
+                "a container has to be given it: `--device /dev/fuse`; elsewhere the module is not loaded: `modprobe fuse`"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
 
     const fn status(&self) -> u8 {
         match self {
+            Self::Place(PlaceError::Table(_)) => NOT_MOUNTED,
             Self::Option(_) | Self::Place(_) | Self::AllowRoot | Self::NotOurs(_) => USAGE,
             _ => NOT_MOUNTED,
         }

@@ -5,10 +5,10 @@
 
 use std::fmt;
 use std::fs;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::{Path, PathBuf};
 
-use mica_sys::mount::{MountInfo, mount_id, mounts};
+use mica_sys::mount::{MountInfo, MountInfoError, mount_id, mounts};
 use mica_sys::process::{effective_caps, metadata_of, open_place};
 use mica_sys::{Dir, Errno, FileKind, SysError};
 
@@ -115,6 +115,9 @@ pub(crate) enum PlaceError {
         /// The work directory.
         work: PathBuf,
     },
+    /// Nobody knows whether a lower's mount maps owners already.
+    #[error(transparent)]
+    Table(#[from] MountInfoError),
 }
 
 impl PlaceError {
@@ -145,7 +148,8 @@ struct Found {
     path: PathBuf,
     /// Device and inode, of itself and of what it is inside of on its mount.
     inside_of: Vec<(u64, u64)>,
-    mount: Option<u64>,
+    /// The number of the mount that it is seen through.
+    mount: u64,
 }
 
 impl Found {
@@ -191,7 +195,7 @@ pub(crate) fn find(asked: &Asked, mountpoint: &Path) -> Result<Places, PlaceErro
         }
         apart(&mountpoint, upper)?;
         apart(&mountpoint, work)?;
-        if upper.mount.is_some() && upper.mount != work.mount {
+        if upper.mount != work.mount {
             return Err(PlaceError::Apart { upper: upper.given.clone(), work: work.given.clone() });
         }
     }
@@ -201,7 +205,12 @@ pub(crate) fn find(asked: &Asked, mountpoint: &Path) -> Result<Places, PlaceErro
         lowers.iter().try_for_each(|lower| not_inside(&mountpoint, lower))?;
     }
     let upper = upper.map(|(upper, work)| (upper.path, work.path));
-    let lowers = lowers.into_iter().map(|lower| unmapped(lower, asked)).collect();
+    let lowers = if asked.owners.ids == Ids::default() {
+        lowers.into_iter().map(|lower| lower.path).collect()
+    } else {
+        let table = mounts()?;
+        lowers.into_iter().map(|lower| unmapped(lower, &table)).collect()
+    };
     Ok(Places { lowers, upper, mountpoint: mountpoint.path })
 }
 
@@ -226,21 +235,18 @@ fn not_inside(inner: &Found, outer: &Found) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// The path of a lower as its file system has the owners, where the union maps them.
+/// The path of a lower as its file system has the owners, for a union that maps them.
 ///
 /// podman asks for both: it shows a lower by an idmapped mount and names a map besides (containers/storage until 1.44, for
 /// containers of root with a map). Mapped twice, nobody of the container would own anything.
-fn unmapped(lower: Found, asked: &Asked) -> PathBuf {
-    if asked.owners.ids == Ids::default() {
-        return lower.path;
-    }
-    original(&lower, &mounts().unwrap_or_default()).unwrap_or(lower.path)
+fn unmapped(lower: Found, table: &[MountInfo]) -> PathBuf {
+    original(&lower, table).unwrap_or(lower.path)
 }
 
 /// Where the same directory is to be seen by a mount that maps no owners; `None` where this one does not, or there is no other.
 fn original(lower: &Found, table: &[MountInfo]) -> Option<PathBuf> {
     let maps = |mount: &MountInfo| mount.options.split(',').any(|option| option == "idmapped");
-    let own = table.iter().find(|mount| Some(mount.id) == lower.mount).filter(|mount| maps(mount))?;
+    let own = table.iter().find(|mount| mount.id == lower.mount).filter(|mount| maps(mount))?;
     let inside = own.root.join(lower.path.strip_prefix(&own.target).ok()?);
     let others = table.iter().filter(|mount| mount.device == own.device && !maps(mount));
     let paths = others.filter_map(|mount| {
@@ -249,9 +255,14 @@ fn original(lower: &Found, table: &[MountInfo]) -> Option<PathBuf> {
         let place = open_place(&path).ok()?;
         let metadata = metadata_of(&place).ok()?;
         let is_same = lower.inside_of.first() == Some(&(metadata.dev, metadata.ino));
-        (is_same && mount_id(&place).ok() == Some(mount.id)).then_some(path)
+        (is_same && is_of_mount(&place, mount.id)).then_some(path)
     });
     { paths }.next()
+}
+
+/// Whether it is seen through the mount of this number; what cannot be asked is another's.
+fn is_of_mount(place: impl AsFd, mount: u64) -> bool {
+    mount_id(place).is_ok_and(|id| id == mount)
 }
 
 fn found(role: Role, given: &Path) -> Result<Found, PlaceError> {
@@ -277,12 +288,12 @@ fn found(role: Role, given: &Path) -> Result<Found, PlaceError> {
             refused(SysError::new("getcwd", "", errno))
         })?,
     };
-    let mount = mount_id(&place).ok();
+    let mount = mount_id(&place).map_err(refused)?;
     let mut inside_of = vec![(metadata.dev, metadata.ino)];
     for outer in path.ancestors().skip(1) {
         // What cannot be looked at is not one of ours either.
         let Ok(outer) = open_place(outer) else { break };
-        if mount_id(&outer).ok() != mount {
+        if !is_of_mount(&outer, mount) {
             break;
         }
         let Ok(metadata) = metadata_of(&outer) else { break };

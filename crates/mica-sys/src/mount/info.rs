@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -198,17 +198,27 @@ pub fn file_system(file: impl AsFd) -> Result<FileSystem, SysError> {
     })
 }
 
-/// The number of the mount that `file` is seen through (statx(2), Linux 5.8).
+/// The number of the mount that `file` is seen through: statx(2) says it since Linux 5.8, `/proc` long before.
 ///
 /// # Errors
-/// Those of statx(2); `EOPNOTSUPP` where the kernel does not say.
+/// Those of statx(2); where it does not say, that of reading `/proc/self/fdinfo`, and `EOPNOTSUPP` where that does not say either.
 pub fn mount_id(file: impl AsFd) -> Result<u64, SysError> {
+    let file = file.as_fd();
     let seen = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
         .map_err(|errno| SysError::new("statx", "", errno))?;
-    if seen.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
-        return Err(SysError::new("statx", "", Errno::OPNOTSUPP));
-    }
-    Ok(seen.stx_mnt_id)
+    if seen.stx_mask & StatxFlags::MNT_ID.bits() == 0 { described_mount_id(file) } else { Ok(seen.stx_mnt_id) }
+}
+
+/// The same number in what `/proc` has of a descriptor (proc_pid_fdinfo(5), Linux 3.15).
+fn described_mount_id(file: BorrowedFd<'_>) -> Result<u64, SysError> {
+    let path = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
+    let text = fs::read_to_string(&path).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        SysError::new("read", path.as_str(), errno)
+    })?;
+    let number =
+        text.lines().find_map(|line| line.strip_prefix("mnt_id:")).and_then(|number| number.trim().parse().ok());
+    number.ok_or_else(|| SysError::new("read", path, Errno::OPNOTSUPP))
 }
 
 /// How much of a file system is taken.
@@ -248,4 +258,23 @@ pub fn space(file: impl AsFd) -> Result<Space, SysError> {
         files_free: found.f_ffree,
         name_max: found.f_namemax,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Before Linux 5.8 statx(2) does not say; what is mounted where must be known all the same.
+    #[test]
+    fn proc_says_of_a_descriptor_which_mount_it_is_seen_through() {
+        let mut numbers = Vec::new();
+        for path in ["/", "/proc"] {
+            let file = fs::File::open(path).unwrap();
+            let number = mount_id(&file).unwrap();
+            assert_eq!(described_mount_id(file.as_fd()).unwrap(), number, "{path}");
+            assert!(mounts().unwrap().iter().any(|mount| mount.id == number), "{path}");
+            numbers.push(number);
+        }
+        assert_ne!(numbers[0], numbers[1]);
+    }
 }
