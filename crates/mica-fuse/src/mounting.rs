@@ -206,7 +206,10 @@ pub(crate) fn change(asked: &Asked, mountpoint: &Path, is_trial: bool) -> Result
     let path = path.unwrap_or_else(|_| mountpoint.to_owned());
     let table = mounts().map_err(Failure::Table)?;
     let there = table.iter().rev().find(|mount| mount.target == path && mount.device == number);
-    if there.is_none_or(|mount| !mount.fstype.starts_with("fuse")) {
+    // A subtype that the mount was given is to be said again: another program's mount is not ours to change.
+    let subtype = String::from_utf8_lossy(&asked.mount.subtype);
+    let ours = if subtype.is_empty() { "fuse".to_owned() } else { format!("fuse.{subtype}") };
+    if there.is_none_or(|mount| mount.fstype != ours) {
         return Err(missing());
     }
     if is_trial {

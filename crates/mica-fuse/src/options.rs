@@ -184,6 +184,11 @@ fn number<T: std::str::FromStr>(value: &Value) -> Result<T, String> {
     digits.then(|| text.parse().ok()).flatten().ok_or_else(|| "no number that it may be".to_owned())
 }
 
+/// A user or a group. 2³²-1 is none: chown(2) reads it as "leave it as it is".
+fn id(value: &Value) -> Result<u32, String> {
+    number(value).ok().filter(|id| *id != u32::MAX).ok_or_else(|| "no id".to_owned())
+}
+
 /// Seconds, with a fraction or without.
 fn seconds(value: &Value) -> Result<Duration, String> {
     let seconds: Option<f64> = value.text().parse().ok();

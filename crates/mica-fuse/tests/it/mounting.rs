@@ -168,6 +168,15 @@ fn a_mount_can_be_made_read_only_and_writable_again() {
             assert_eq!(attrs(), wanted);
         }
         assert_eq!(place.servers().len(), 1, "it is one mount");
+        place.unmount();
+        // Whose type is another's is another's, until the type is said.
+        place.mount("subtype=other");
+        let refused = said(&mut place.command(&["-o", "remount,ro", "mnt"]));
+        assert_eq!(refused.code, Some(1));
+        assert!(refused.err.contains("no union of ours is mounted at"), "{}", refused.err);
+        assert_eq!(attrs(), "rw,nodev,relatime");
+        quiet(&mut place.command(&["-o", "remount,ro,subtype=other", "mnt"]));
+        assert_eq!(attrs(), "ro,nodev,relatime");
     });
 }
 

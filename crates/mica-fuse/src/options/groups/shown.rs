@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mica_union::Marks;
 
-use super::super::{Known, Take, Value, map, number, one_of, switch, switch_or_on};
+use super::super::{Known, Take, Value, id, map, one_of, switch, switch_or_on};
 use crate::asked::Whiteouts;
 
 pub(super) const DIRECTORIES: &[Known] = &[
@@ -56,7 +56,7 @@ pub(super) const OWNERS: &[Known] = &[
         names: &["uidmapping"],
         value: "=DISK:VIEW:COUNT[:...]",
         help: "Users from DISK on in the layers show as those from VIEW on, and what VIEW makes is DISK's in the upper. \
-               A user of no range shows as the overflow id and cannot make anything.",
+               A user of no range shows as the overflow id, and files that they make are the overflow id's; nothing can be given to them.",
         take: Take::Value(|asked, value| {
             asked.owners.ids.uids = map(value)?;
             Ok(())
@@ -82,7 +82,7 @@ pub(super) const OWNERS: &[Known] = &[
         value: "=UID",
         help: "Everything shows as this user's. Counts before `squash_to_root` and `uidmapping`.",
         take: Take::Value(|asked, value| {
-            asked.owners.ids.squash.uid = Some(number(value)?);
+            asked.owners.ids.squash.uid = Some(id(value)?);
             Ok(())
         }),
     },
@@ -91,7 +91,7 @@ pub(super) const OWNERS: &[Known] = &[
         value: "=GID",
         help: "The same for the group.",
         take: Take::Value(|asked, value| {
-            asked.owners.ids.squash.gid = Some(number(value)?);
+            asked.owners.ids.squash.gid = Some(id(value)?);
             Ok(())
         }),
     },
@@ -182,7 +182,8 @@ pub(super) const TREE: &[Known] = &[
     Known {
         names: &["metacopy"],
         value: "=on|off",
-        help: "`on`: chmod and chown of a file of a lower do not copy what is in it; the same of it holds as of `redirect_dir`.",
+        help: "`on`: chmod and chown of a file of a lower do not copy what is in it. An upper with such files leads below as one with notes of directories \
+               does: `off` for one of `metacopy` and `redirect_dir` is `off` for both.",
         take: Take::Value(|asked, value| {
             asked.view.writes_metacopies = switch(value)?;
             Ok(())
