@@ -26,7 +26,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mica_core::RelPath;
@@ -99,6 +99,8 @@ pub(crate) struct Tree {
     numbers: Numbers,
     links: Links,
     wholes: Wholes,
+    /// Whether a name of a lower's file of several may be hidden, so that there are fewer than its disk says.
+    hides: AtomicBool,
     busy: Busy,
     moves: Mutex<()>,
     /// Files without a name that somebody has: nodes whose last name was removed.
@@ -178,6 +180,10 @@ impl Tree {
         let most_handles = usize::try_from(open_files_limit() / 4).unwrap_or(usize::MAX).clamp(16, 1 << 16);
         let numbers = Numbers::new(layers.len(), coded);
         let wholes = Wholes::new(layers.len());
+        let hides = match &upper {
+            Some(upper) if layers.len() == 1 => !opened(Role::Upper, upper.root.read_dir())?.is_empty(),
+            _ => layers.len() > 1,
+        };
         let tree = Self {
             table: Table::new(),
             handles: Handles::new(most_handles),
@@ -187,6 +193,7 @@ impl Tree {
             numbers,
             links: Links::default(),
             wholes,
+            hides: AtomicBool::new(hides),
             busy: Busy::default(),
             moves: Mutex::default(),
             orphans: Mutex::default(),

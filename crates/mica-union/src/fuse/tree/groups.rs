@@ -4,6 +4,7 @@
 //! in the union is tried: a path of a layer, and what redirects above it make of that, is looked up from the root.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mica_core::{Name, RelPath};
@@ -48,6 +49,11 @@ impl Wholes {
     pub(crate) fn new(layers: usize) -> Self {
         let lowers = (0..layers).map(|_| OnceLock::new()).collect();
         Self { lowers, linked: OnceLock::new(), upper: Mutex::default() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn was_walked(&self, layer: usize) -> bool {
+        self.lowers[layer].get().is_some()
     }
 
     /// A directory of the upper was moved or removed.
@@ -265,6 +271,15 @@ impl Tree {
         let mut state = node.state();
         state.names = u32::try_from(state.at.len()).ok();
         Ok(())
+    }
+
+    /// The same before one of the names goes.
+    ///
+    /// # Errors
+    /// When a layer cannot be read.
+    pub(crate) fn gather_before_loss(&self, node: &Node) -> Result<(), Errno> {
+        self.hides.store(true, Ordering::Relaxed);
+        self.gather_all(node)
     }
 
     /// What shows at a path, looked up from the root.

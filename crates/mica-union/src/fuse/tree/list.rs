@@ -225,6 +225,10 @@ impl Tree {
         if self.idle.load(Ordering::Relaxed) < MOST_IDLE || self.idle.swap(0, Ordering::Relaxed) < MOST_IDLE {
             return;
         }
+        self.drop_all_idle();
+    }
+
+    pub(crate) fn drop_all_idle(&self) {
         // A node that somebody holds at this moment has more references than the table's.
         for id in self.table.all(|node| node.lookups() == 0 && Arc::strong_count(node) == 1) {
             if let Some(node) = self.node(id)

@@ -1,6 +1,7 @@
 //! From a node to what is on disk: directories of the upper, the file behind a name, its content and attributes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mica_core::plan::Redirect;
 use mica_sys::{Access, Dir, Errno, File, FileKind, Subject};
@@ -324,7 +325,8 @@ impl Tree {
         if stale || node.has(Flag::Behind) {
             self.refresh(node)?;
         }
-        if several && !node.is_directory() {
+        // One lower of which nothing is hidden says it itself, and may be a whole machine.
+        if several && !node.is_directory() && self.hides.load(Ordering::Relaxed) {
             self.gather_all(node)?;
         }
         let state = node.state();

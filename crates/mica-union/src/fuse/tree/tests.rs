@@ -286,3 +286,20 @@ fn a_file_that_lost_its_names_and_is_not_held_is_not_found_by_its_number() {
         assert_eq!(tree.links.get(key), (most > 0).then_some(node.id), "{most} may be held");
     }
 }
+
+/// A lower may be a whole machine, and its C library have two names: a program that is run waits for no walk through all of it.
+#[test]
+fn no_layer_is_walked_for_a_number_that_its_disk_knows() {
+    let lower = tree! { "a" = "linked"; "dir/" ; "dir/b" hard "a"; "c" hard "a" };
+    let has = |tree: &Tree, path: &str| {
+        let node = tree.look_at(&RelPath::parse(path.as_bytes()).unwrap()).unwrap().unwrap();
+        (tree.attributes(&node).unwrap().metadata.nlink, tree.wholes.was_walked(0))
+    };
+    let one = Stack::new(None, std::slice::from_ref(&lower));
+    assert_eq!(has(&one.tree(), "a"), (3, false));
+    needs!(root);
+    let fresh = Stack::new(Some(&Literal::new()), std::slice::from_ref(&lower));
+    assert_eq!(has(&fresh.tree(), "dir/b"), (3, false));
+    let hidden = Stack::new(Some(&tree! { "a" whiteout }), &[lower]);
+    assert_eq!(has(&hidden.tree(), "dir/b"), (2, true));
+}

@@ -97,7 +97,7 @@ impl Union {
             let lower = state.upper.as_ref().is_none_or(|standing| standing.joining.is_some());
             lower && state.names.is_none() && state.kept.nlink() > 1
         };
-        if unknown { self.tree.gather_all(node) } else { Ok(()) }
+        if unknown { self.tree.gather_before_loss(node) } else { Ok(()) }
     }
 }
 

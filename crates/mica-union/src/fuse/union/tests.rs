@@ -281,3 +281,30 @@ fn a_file_comes_up_at_names_that_nobody_asked_for() {
         both.assert_same("one file");
     });
 }
+
+/// The names of a file of several are counted from the first that goes, whoever has forgotten it since.
+#[test]
+fn a_file_that_is_found_again_has_the_names_that_are_left() {
+    needs!(root);
+    let lower = tree! { "a" = "linked"; "b" hard "a"; "c" hard "a"; "e" = "e" };
+    let mut both = Both::new(&[lower], Features::Full, false);
+    let links = |both: &Both| {
+        let node = both.node("b").unwrap();
+        both.union().tree.attributes(&node).unwrap().metadata.nlink
+    };
+    assert_eq!(links(&both), 3);
+    let union = both.union();
+    let root = union.tree.root().unwrap();
+    union.unlink(&root, b"a").unwrap();
+    let over = Move { from: &root, name: b"e", to: &root, new_name: b"c", how: How::Replace, owner: (0, 0) };
+    union.rename(&over).unwrap();
+    assert_eq!(links(&both), 1);
+    let id = |both: &Both| both.node("b").unwrap().id;
+    let before = id(&both);
+    union.tree.drop_all_idle();
+    assert_eq!(links(&both), 1);
+    assert_ne!(id(&both), before, "it was forgotten");
+    both.reopen();
+    assert_eq!(links(&both), 1);
+    both.assert_lowers_unchanged();
+}
