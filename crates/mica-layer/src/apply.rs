@@ -1,7 +1,7 @@
 //! A changeset brought onto a live directory tree: `mica apply`.
 //!
 //! What is replaced is replaced in one step, by renaming: a crash leaves the old file or the new one, and a program that
-//! runs keeps the file it has open. A directory is filled first and gets its attributes last. Nothing is reached through
+//! runs keeps the file it has open. (A directory that overlayfs does not rename is removed where it is.) A directory is filled first and gets its attributes last. Nothing is reached through
 //! a symlink of the target, and no mount point is crossed unless that is asked for ([`Mounts`]). Until its rename a new file stands beside the old one as
 //! `.mica-apply-N`; after a crash one such name may be left, and may be deleted.
 

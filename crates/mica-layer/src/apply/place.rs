@@ -1,7 +1,7 @@
 //! How one thing gets its place in a live directory: made under a temporary name, then renamed.
 
 use mica_core::{Attrs, Kind, Name, Node, RelPath, Timestamp, Xattrs};
-use mica_sys::{Dir, FileKind, SysError};
+use mica_sys::{Dir, Errno, FileKind, SysError};
 
 use super::{Mounts, changing};
 use crate::ladder::{Ladder, open_path};
@@ -90,13 +90,19 @@ impl Place {
             let renamed = dir.rename(made, dir, name);
             return keep_or_remove(dir, made.to_vec(), renamed).map(drop).map_err(changing(path));
         }
-        let exchanged = no_mounts(dir, name, path).and_then(|()| dir.exchange(made, dir, name).map_err(changing(path)));
+        let exchanged = no_mounts(dir, name, path).and_then(|()| match dir.exchange(made, dir, name) {
+            Ok(()) => Ok(true),
+            Err(error) if stays(&error) => {
+                let removed = dir.remove_tree(name).and_then(|()| dir.rename(made, dir, name));
+                removed.map(|()| false).map_err(changing(path))
+            }
+            Err(error) => Err(changing(path)(error)),
+        });
         if exchanged.is_err() {
             // ignored: the error that is returned says more than a temporary name that stays.
             drop(dir.unlink(made));
         }
-        exchanged?;
-        dir.remove_tree(made).map_err(changing(path))
+        if exchanged? { dir.remove_tree(made).map_err(changing(path)) } else { Ok(()) }
     }
 
     /// Makes the directory `name` in place of something else.
@@ -111,14 +117,18 @@ impl Place {
         exchanged.and_then(|()| dir.unlink(&made)).map_err(wrong)
     }
 
-    /// Removes `name`. A directory loses its name first, so that a crash leaves no half of it there.
+    /// Removes `name`. A directory loses its name first where it can, so that a crash leaves no half of it there.
     pub(super) fn remove(&mut self, dir: &Dir, name: &[u8], kind: FileKind, path: &RelPath) -> Result<(), LayerError> {
         if kind != FileKind::Directory {
             return dir.unlink(name).map_err(changing(path));
         }
         no_mounts(dir, name, path)?;
-        let (moved, ()) = self.temporary(|moved| dir.rename_noreplace(name, dir, moved)).map_err(changing(path))?;
-        dir.remove_tree(&moved).map_err(changing(path))
+        match self.temporary(|moved| dir.rename_noreplace(name, dir, moved)) {
+            Ok((moved, ())) => dir.remove_tree(&moved),
+            Err(error) if stays(&error) => dir.remove_tree(name),
+            Err(error) => Err(error),
+        }
+        .map_err(changing(path))
     }
 
     /// Sets attributes of `name`: the owner first, since that clears setuid bits and capabilities; the time last.
@@ -159,6 +169,12 @@ impl Place {
         let is_ours = |name: &[u8]| name != HOST_LABEL && self.marks.unescape(name).is_some();
         there.into_iter().filter(|name| is_ours(name) && !wanted.contains_key(name)).collect()
     }
+}
+
+/// Whether this is what overlayfs says of a directory that shows files of a lower one, where it writes no redirects
+/// (`EXDEV`): the target may be a view of another tool, or of a try around this one.
+fn stays(error: &SysError) -> bool {
+    error.errno() == Errno::XDEV
 }
 
 /// The temporary name, or the error and no temporary name.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::process::Command;
 
 use mica_core::{Attrs, Change, Stack};
 use mica_layer::{Ability, Applied, Apply, ApplyError, DirLayer, LayerError, Marks, apply_onto, diff_upper};
@@ -374,4 +375,33 @@ fn a_name_that_looks_temporary_is_kept() {
         assert_eq!(fs::read_to_string(target.join(name)).unwrap(), content);
     }
     assert_eq!(fs::read_dir(&target).unwrap().count(), 3);
+}
+
+/// A job in a container applies onto the container's own tree.
+#[test]
+fn directories_that_overlayfs_does_not_rename_are_removed() {
+    needs!(root, overlay);
+    let below = tree! { "gone/deep/file" = "below"; "gone/ours" = "x"; "replaced/file" = "below"; "stays" = "s" };
+    let changes = tree! { "gone" whiteout; "replaced" = "a file" };
+    mica_testkit::in_mount_namespace(|| {
+        let scratch = Scratch::new();
+        let lower = written(&scratch, "lower", &below);
+        let [over, work, target] = ["over", "work", "target"].map(|name| scratch.make(name));
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={},redirect_dir=off",
+            lower.display(),
+            over.display(),
+            work.display()
+        );
+        let mounted = Command::new("mount").args(["-t", "overlay", "mica-test", "-o", &options]).arg(&target).status();
+        assert!(mounted.unwrap().success());
+        let (applied, said) = apply(&upper(&scratch, "upper", &changes), &target);
+        assert_eq!(applied.unwrap().changes, 2);
+        assert_eq!(said.len(), 2);
+        let mut left: Vec<_> = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["replaced", "stays"]);
+        assert_eq!(fs::read_to_string(target.join("replaced")).unwrap(), "a file");
+        assert!(Command::new("umount").arg(&target).status().unwrap().success());
+    });
 }
