@@ -32,7 +32,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Completion { shell } => return done(generate::completion(shell, &mut io::stdout())),
         Command::Generate { directory } => return done(generate::all(&directory)),
-        Command::Unshare(args) => return unshare::run(&stand()?, &args),
+        Command::Unshare(args) => return unshare::run(&stand(&cli.global)?, &args),
         _ => {}
     }
     let limits = limits(cli.command.limits())?;
@@ -89,13 +89,14 @@ fn done(result: Result<()>) -> Result<ExitCode> {
 }
 
 fn open(global: &GlobalArgs) -> Result<Engine> {
-    let standing = stand()?;
+    let standing = stand(global)?;
     Ok(Engine::open(&roots::of(global, standing.is_root())?, &standing)?)
 }
 
 /// Enters a user namespace where this process needs one. No thread was started before.
-fn stand() -> Result<Standing> {
-    Ok(Standing::take(&std::env::var_os("PATH").unwrap_or_default())?)
+fn stand(global: &GlobalArgs) -> Result<Standing> {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    Ok(Standing::take(&search, || roots::of(global, true).is_ok_and(|places| Engine::is_roots(&places.root)))?)
 }
 
 /// The process that empties the trash.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mica_layer::Marks;
 use mica_store::{Owners, Ownership, Store, StoreError, StoreOptions};
 
 use crate::error::{Error, Kind, Result};
@@ -42,6 +43,12 @@ impl Engine {
         })
         .map_err(|error| not_opened(error, options, standing))?;
         Ok(Self { store, limits: Limits::default(), standing: standing.clone() })
+    }
+
+    /// Whether there is a store that root of this machine made. One that cannot be read is none.
+    #[must_use]
+    pub fn is_roots(root: &Path) -> bool {
+        Store::marks_of(root).is_ok_and(|marks| marks == Some(Marks::Trusted))
     }
 
     /// The same with other limits for what it takes in.

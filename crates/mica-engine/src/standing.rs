@@ -6,6 +6,9 @@
 //! | root of another user namespace, with its rights (a container, `mica unshare`) | `user` | by its map | stay while somebody is in it |
 //! | anyone else: enters one | `user` | by the map that is made | end with the command |
 //!
+//! Root that may not mount, as in a container or in a `try`, is anyone else, and its map is all that is mapped where it stands. Root of this machine
+//! stays what it is where it can enter none, or where the store is root's already.
+//!
 //! A namespace that is entered maps the user's own ID to 0, and behind it the ranges that `/etc/subuid` and `/etc/subgid` give. Where there are
 //! none, or nobody to write such a map, the own ID is all, owners stand in the layers' indexes alone, and [`Shortage`] says why.
 
@@ -18,8 +21,8 @@ use mica_store::Owners;
 use mica_sys::SysError;
 use mica_sys::mount::{Propagation, Reach, SetAttrs, set_attrs, unshare_mounts};
 use mica_sys::process::{
-    Caps, IdMaps, MapPrograms, NewMap, effective_caps, effective_gid, effective_uid, enter_user_namespace, id_maps,
-    in_initial_user_namespace, owns_mount_namespace, user_name,
+    Caps, EnterError, IdMaps, IdRow, MapPrograms, NewMap, effective_caps, effective_gid, effective_uid,
+    enter_user_namespace, id_maps, in_initial_user_namespace, owns_mount_namespace, user_name,
 };
 
 use crate::error::{Error, Kind, Result};
@@ -29,6 +32,9 @@ mod refused;
 
 /// The kernel's number of the capability to mount, and much else.
 const CAP_SYS_ADMIN: u32 = 21;
+
+/// Those by which all IDs can be mapped into a new namespace: `CAP_SETGID`, `CAP_SETUID`, and for 0 `CAP_SETFCAP`.
+const MAPPING: [u32; 3] = [6, 7, 31];
 
 /// Where the programs that write maps stand when the search path does not lead to them.
 const PLACES: [&str; 5] = ["/usr/bin", "/bin", "/usr/sbin", "/usr/local/bin", "/run/wrappers/bin"];
@@ -97,13 +103,22 @@ impl fmt::Display for Shortage {
 
 impl Standing {
     /// Finds out where this process stands, and enters a user namespace where that is the table's answer. To be called before the process has a
-    /// second thread. `search` are the directories to look for `newuidmap` in, as `PATH` has them.
+    /// second thread. `search` are the directories to look for `newuidmap` in, as `PATH` has them; `keeps_root` is asked whether the store
+    /// that will be opened needs root of this machine.
     ///
     /// # Errors
     /// Where no namespace can be made or its map is refused: what forbids it, by name. The process is to end.
-    pub fn take(search: &OsStr) -> Result<Self> {
-        match place(in_initial_user_namespace()?, effective_uid(), effective_caps()?) {
-            Place::Machine => Ok(Self { place: Place::Machine, maps: IdMaps::default(), shortage: None }),
+    pub fn take(search: &OsStr, keeps_root: impl FnOnce() -> bool) -> Result<Self> {
+        let (uid, caps) = (effective_uid(), effective_caps()?);
+        let machine = Self { place: Place::Machine, maps: IdMaps::default(), shortage: None };
+        match place(in_initial_user_namespace()?, uid, caps) {
+            Place::Machine if caps.has(CAP_SYS_ADMIN) || !may_map(uid, caps) || keeps_root() => Ok(machine),
+            Place::Machine => match enter_user_namespace(NewMap::All) {
+                Ok(()) => entered(None),
+                // What root can do there without mounting goes on to be done.
+                Err(EnterError::NotMade(_)) => Ok(machine),
+                Err(error) => Err(refused::explain(error)),
+            },
             Place::Namespace => {
                 let place = if owns_mount_namespace()? {
                     Place::Namespace
@@ -114,6 +129,10 @@ impl Standing {
                 };
                 Ok(Self { place, maps: id_maps()?, shortage: None })
             }
+            Place::OwnNamespace if may_map(uid, caps) && !id_maps()?.is_single() => {
+                enter_user_namespace(NewMap::All).map_err(refused::explain)?;
+                entered(None)
+            }
             Place::OwnNamespace => enter(search),
         }
     }
@@ -122,6 +141,19 @@ impl Standing {
     #[must_use]
     pub const fn is_root(&self) -> bool {
         matches!(self.place, Place::Machine)
+    }
+
+    /// Whether root here is root of this machine, or may be: the namespace around this one has it as root too.
+    #[must_use]
+    pub fn is_outer_root(&self) -> bool {
+        self.is_root() || self.maps.uids.iter().any(|row| row.inside == 0 && row.outside == 0)
+    }
+
+    /// Whether every ID of the machine is mapped here, each as itself.
+    #[must_use]
+    pub fn knows_everyone(&self) -> bool {
+        let all = |rows: &[IdRow]| *rows == [IdRow { inside: 0, outside: 0, count: u32::MAX }];
+        self.is_root() || (all(&self.maps.uids) && all(&self.maps.gids))
     }
 
     /// Whether what is mounted by this command is there when it has ended.
@@ -170,6 +202,10 @@ fn place(initial: bool, uid: u32, caps: Caps) -> Place {
     }
 }
 
+fn may_map(uid: u32, caps: Caps) -> bool {
+    uid == 0 && MAPPING.iter().all(|cap| caps.has(*cap))
+}
+
 fn enter(search: &OsStr) -> Result<Standing> {
     let (uid, gid) = (effective_uid(), effective_gid());
     let (map, shortage) = match wanted(search, uid, gid)? {
@@ -178,6 +214,11 @@ fn enter(search: &OsStr) -> Result<Standing> {
     };
     let new = map.as_ref().map_or(NewMap::Own, |(programs, maps)| NewMap::By(programs, maps));
     enter_user_namespace(new).map_err(refused::explain)?;
+    entered(shortage)
+}
+
+/// Stands in the namespace that was entered just now.
+fn entered(shortage: Option<Shortage>) -> Result<Standing> {
     // The kernel has made the tree a slave already. Asking for it proves that mounting is allowed: some security modules let a namespace be made
     // and then deny its root every right.
     set_attrs(Path::new("/"), &SetAttrs::propagation(Propagation::Downstream), Reach::Tree)
@@ -259,6 +300,26 @@ mod tests {
             (false, 1000, all, Place::OwnNamespace),
         ] {
             assert_eq!(place(initial, uid, caps), stands, "initial {initial}, uid {uid}, {caps:?}");
+        }
+    }
+
+    #[test]
+    fn who_maps_all_and_whose_root_it_is() {
+        assert!(may_map(0, Caps(0xa804_25fb)), "what a container's root has");
+        assert!(!may_map(1000, Caps(u64::MAX)) && MAPPING.iter().all(|cap| !may_map(0, Caps(!(1 << cap)))));
+        let standing = |rows: Vec<IdRow>| Standing {
+            place: Place::OwnNamespace,
+            maps: IdMaps { uids: rows.clone(), gids: rows },
+            shortage: None,
+        };
+        for (inside, outside, count, outer_root, everyone) in [
+            (0, 0, u32::MAX, true, true),
+            (0, 0, 65_536, true, false),
+            (0, 1000, 1, false, false),
+            (1, 0, 1, false, false),
+        ] {
+            let standing = standing(vec![IdRow { inside, outside, count }]);
+            assert_eq!((standing.is_outer_root(), standing.knows_everyone()), (outer_root, everyone), "{inside}");
         }
     }
 

@@ -154,7 +154,7 @@ impl Engine {
                 network: asked.network == Network::Host,
                 masked: seen.masked.clone(),
                 own_files_alone: !self.standing.is_root() && !one_union,
-                as_root: one_union,
+                as_root: one_union && !self.standing.knows_everyone(),
                 ..Real::default()
             },
         };

@@ -195,6 +195,19 @@ impl Store {
         Ok(store)
     }
 
+    /// The marks of the store in a directory, which is not opened; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerFormat`], [`StoreError::Corrupt`] for an unreadable `format.json`, or of a system call.
+    pub fn marks_of(root: &Path) -> Result<Option<Marks>, StoreError> {
+        let root = match Dir::open(root) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            opened => opened?,
+        };
+        let marks = read_format(&root)?.map(|record| record.marks);
+        Ok(marks.and_then(|marks| [Marks::Trusted, Marks::User].into_iter().find(|known| marks_word(*known) == marks)))
+    }
+
     /// The store's directory, as it was named.
     #[must_use]
     pub fn path(&self) -> &Path {

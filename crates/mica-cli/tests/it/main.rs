@@ -24,6 +24,7 @@ mod guide;
 mod hostile;
 mod limits;
 mod mounting;
+mod nested;
 mod output;
 mod peers;
 mod peers_at_work;

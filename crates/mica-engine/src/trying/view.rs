@@ -166,6 +166,12 @@ impl Engine {
         let mut spec = default_spec(asked.network.into());
         spec.set_hostname(host_name());
         let mounts = spec.mounts_mut().get_or_insert_default();
+        if self.standing.is_outer_root() {
+            // Root may write in /proc whatever namespace it is in, so parts of it are covered; and the kernel mounts none for a try in this try
+            // where none is whole ("VFS: Mount too revealing"). One is, where nobody comes to it: what is mounted next lies over it.
+            mounts.push(tmpfs("/run", "mode=700"));
+            mounts.push(whole_proc("/run/proc"));
+        }
         // An empty /run with what programs expect to find there.
         mounts.push(tmpfs("/run", "mode=755"));
         mounts.push(tmpfs("/run/lock", "mode=1777"));
@@ -177,9 +183,8 @@ impl Engine {
         }
         if let Some(linux) = spec.linux_mut() {
             linux.devices_mut().get_or_insert_default().extend(fuse_device());
-            if !self.standing.is_root() {
-                // The user has no other rights there than outside; and where parts of /proc are covered the kernel mounts none for a try in this
-                // try ("VFS: Mount too revealing").
+            if !self.standing.is_outer_root() {
+                // The user has no other rights there than outside, and a try in this try needs a whole /proc.
                 linux.set_masked_paths(None).set_readonly_paths(None);
             }
         }
@@ -218,6 +223,17 @@ fn fuse_device() -> Option<LinuxDevice> {
         .set_minor(229)
         .set_file_mode(Some(found.mode() & 0o777));
     Some(device)
+}
+
+fn whole_proc(target: &str) -> Mount {
+    let mut mount = Mount::default();
+    let options = ["nosuid", "nodev", "noexec"].map(str::to_owned).to_vec();
+    mount
+        .set_destination(PathBuf::from(target))
+        .set_typ(Some("proc".to_owned()))
+        .set_source(Some(PathBuf::from("proc")))
+        .set_options(Some(options));
+    mount
 }
 
 fn tmpfs(target: &str, options: &str) -> Mount {

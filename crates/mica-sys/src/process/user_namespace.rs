@@ -2,7 +2,8 @@
 //! terminal and its place in the shell's job.
 //!
 //! The kernel lets an ordinary user write one row of a map: its own ID. More rows are written by `newuidmap` and `newgidmap`, which are
-//! set-uid programs and so have to stand outside, where their file's owner is mapped:
+//! set-uid programs and so have to stand outside, where their file's owner is mapped. Root that may not mount, as a container has it, can write
+//! such a map by itself, from a child outside:
 //!
 //! ```text
 //! this process:   fork, fork     unshare     "go" ──┐                       look at the map, go on as root
@@ -48,6 +49,9 @@ pub enum NewMap<'a> {
     Own,
     /// These rows, written by these programs.
     By(&'a MapPrograms, &'a IdMaps),
+    /// All IDs of the namespace that is left, each as itself. Written by a child outside, which needs `CAP_SETUID`, `CAP_SETGID` and, for 0,
+    /// `CAP_SETFCAP` (Linux 5.12).
+    All,
 }
 
 /// Why a user namespace was not entered.
@@ -110,7 +114,50 @@ pub fn enter_user_namespace(map: NewMap<'_>) -> Result<(), EnterError> {
             Ok(write_proc("/proc/self/gid_map", &format!("0 {gid} 1\n"))?)
         }
         NewMap::By(programs, maps) => by_programs(programs, maps),
+        NewMap::All => all(),
     }
+}
+
+fn all() -> Result<(), EnterError> {
+    let mut maps = id_maps()?;
+    for row in maps.uids.iter_mut().chain(&mut maps.gids) {
+        row.outside = row.inside;
+    }
+    let files = [("uid_map", &maps.uids), ("gid_map", &maps.gids)].map(|(file, rows)| {
+        let line = |row: &IdRow| format!("{} {} {}\n", row.inside, row.outside, row.count);
+        (format!("/proc/{}/{file}", std::process::id()), rows.iter().map(line).collect::<String>())
+    });
+    let (waits, go) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("pipe2", ""))?;
+    let writer = match fork()? {
+        Fork::Parent(writer) => writer,
+        Fork::Child => {
+            drop(go);
+            let written = told(&waits)
+                .and_then(|told| files.iter().take_while(|_| told).try_for_each(|(path, text)| write_proc(path, text)));
+            exit_now(written.map_or_else(|error| error.errno().raw_os_error().try_into().unwrap_or(NOT_RUN), |()| 0));
+        }
+    };
+    drop(waits);
+    let unshared = unshare();
+    if unshared.is_ok() {
+        // A writer that died early leaves its status as word of it.
+        match File::from(go).write_all(b"g") {
+            Ok(()) | Err(_) => {}
+        }
+    } else {
+        drop(go);
+    }
+    let ended = wait_for(writer);
+    unshared.map_err(EnterError::NotMade)?;
+    // The map is the truth; the status may be lost where SIGCHLD is ignored.
+    if id_maps()? == maps {
+        return Ok(());
+    }
+    let errno = match ended {
+        Ok(Ended::Code(errno)) => Errno::from_raw_os_error(errno.into()),
+        Ok(Ended::Signal(_)) | Err(_) => Errno::IO,
+    };
+    Err(failed("write", "uid_map, gid_map")(errno).into())
 }
 
 fn by_programs(programs: &MapPrograms, maps: &IdMaps) -> Result<(), EnterError> {
@@ -218,15 +265,20 @@ impl Helper {
 
 /// Becomes the program once told to; `Ok` when nobody will tell.
 fn become_it(waits: &OwnedFd, says: &OwnedFd, path: &CString, argv: &[CString]) -> Result<(), SysError> {
-    let mut go = [0_u8; 1];
-    let told = rustix::io::retry_on_intr(|| rustix::io::read(waits, &mut go)).map_err(failed("read", "pipe"))?;
-    if told == 0 {
+    if !told(waits)? {
         return Ok(());
     }
     redirect(says, 1)?;
     redirect(says, 2)?;
     // Without LANG and its like, what it says is in the words that its sources have.
     Err(exec(path, argv, &[]))
+}
+
+/// Waits to be told to go on; whether that came, and not the end of who would tell.
+fn told(waits: &OwnedFd) -> Result<bool, SysError> {
+    let mut go = [0_u8; 1];
+    let told = rustix::io::retry_on_intr(|| rustix::io::read(waits, &mut go)).map_err(failed("read", "pipe"))?;
+    Ok(told > 0)
 }
 
 /// Whether this process's mount namespace belongs to its user namespace, so that its root may mount.
