@@ -18,6 +18,7 @@ mod hostile;
 mod mounting;
 mod podman;
 mod programs;
+mod served;
 mod stage;
 mod unprivileged;
 
