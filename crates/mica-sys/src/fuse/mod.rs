@@ -22,7 +22,7 @@ use rustix::mount::MountAttrFlags;
 
 pub use helper::{HelperError, mount_by_helper, unmount_by_helper};
 pub use interrupt::{Interruptible, interrupt};
-pub use ring::{Exchange, Seat, ring_queues, stay_on};
+pub use ring::{Exchange, Seat, ring_queues};
 
 use crate::error::{Result, SysError};
 use crate::mount::{FsContext, Mount, MountError};

@@ -412,20 +412,6 @@ fn count_of(list: &str) -> Option<u16> {
     })
 }
 
-/// Lets the calling thread run on one processor alone.
-///
-/// # Errors
-/// `EINVAL` where that processor is not there or not allowed.
-pub fn stay_on(processor: u16) -> Result<()> {
-    let mut set = rustix::thread::CpuSet::new();
-    let index = usize::from(processor);
-    if index >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(SysError::new("sched_setaffinity", "", Errno::INVAL));
-    }
-    set.set(index);
-    rustix::thread::sched_setaffinity(None, &set).map_err(|errno| SysError::new("sched_setaffinity", "", errno))
-}
-
 /// The error that a completion has.
 fn errno(result: i32) -> Errno {
     Errno::from_io_error(&std::io::Error::from_raw_os_error(result.saturating_neg())).unwrap_or(Errno::IO)

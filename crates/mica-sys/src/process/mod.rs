@@ -10,6 +10,7 @@ mod identity;
 mod inside;
 mod namespace;
 mod poll;
+mod processors;
 mod pty;
 mod signals;
 mod socket;
@@ -32,6 +33,7 @@ pub use namespace::{
     working_directory,
 };
 pub use poll::{Interest, Ready, poll};
+pub use processors::{Affinity, proc_is_ours, processor_of};
 pub use pty::{
     Pty, RawMode, WindowSize, is_terminal, make_controlling, new_session, open_pty, set_window_size, window_size,
 };

@@ -4,11 +4,13 @@
 //! ends when the mount does, or when it is [stopped](Channel::stop). Neither the order of requests nor the thread that gets one is
 //! fixed; a thread has one buffer, in which a request stands and behind it its answer, and allocates nothing.
 //!
-//! * By the device, threads are as many as there are processors, and more for a while when all of them wait for a disk.
+//! * By the device, threads are as many as there are processors, and more for a while when all of them wait for a disk. They follow a
+//!   client that is alone to its processor.
 //! * By rings, where the kernel has them enabled (`/sys/module/fuse/parameters/enable_uring`, Linux 6.14), each processor's queue has some
 //!   threads of its own. What rings do not carry comes by the device still, and everything does when the kernel refuses them.
 
 mod device;
+mod follow;
 mod notifier;
 mod ring;
 mod watch;
@@ -23,6 +25,7 @@ use mica_sys::fuse::Device;
 use mica_sys::{Errno, SysError};
 
 use super::wire::{Caller, Dialect, Init, InitFlags, Out, Request, Wanted};
+use follow::Follow;
 pub use notifier::Notifier;
 use watch::Watch;
 
@@ -143,6 +146,7 @@ struct Shared {
     /// Requests that threads of the device have taken.
     taken: AtomicU64,
     watch: Watch,
+    follow: Follow,
     live: AtomicUsize,
     /// Threads that take requests by rings.
     seated: AtomicUsize,
@@ -184,6 +188,7 @@ impl Channel {
             idle: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             watch: Watch::default(),
+            follow: Follow::new(),
             live: AtomicUsize::new(0),
             seated: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
@@ -232,6 +237,12 @@ impl Channel {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.shared.live.load(Ordering::Relaxed)
+    }
+
+    /// The processor where the threads of the device stay, since their client is there; `None` where they roam.
+    #[must_use]
+    pub fn home(&self) -> Option<u16> {
+        self.shared.follow.home()
     }
 
     /// How many threads take requests by rings now.

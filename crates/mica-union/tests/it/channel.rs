@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mica_sys::Errno;
 use mica_sys::fuse::{Device, MountOptions};
 use mica_sys::mount::MountAttrFlags;
+use mica_sys::process::Affinity;
 use mica_testkit::{FuseRings, Scratch, in_mount_namespace, needs};
 use mica_union::fuse::channel::{Channel, ChannelError, ChannelOptions, Transport};
 use mica_union::fuse::wire::InitFlags;
@@ -350,6 +351,29 @@ fn threads_come_for_those_who_wait_and_go_again() {
             rustix::fs::statvfs(&mounted.place).unwrap();
         }
         assert_eq!(mounted.channel.threads(), 1, "{} threads", mounted.channel.threads());
+    });
+}
+
+#[test]
+fn threads_follow_a_client_that_is_alone() {
+    needs!(root, fuse);
+    in_mount_namespace(|| {
+        let mounted = Mounted::new(Memory::new(), DEVICE);
+        let ask = |often: u32| {
+            for _ in 0..often {
+                rustix::fs::statvfs(&mounted.place).unwrap();
+            }
+        };
+        let client = Affinity::here().unwrap();
+        let mine: Vec<u16> = (0..1024).filter(|processor| client.stay_on(*processor).is_ok()).collect();
+        // As often as it takes to believe that a home was wrong, and to find another.
+        for processor in mine.iter().chain(&mine) {
+            client.stay_on(*processor).unwrap();
+            ask(1000);
+            assert_eq!(mounted.channel.home(), Some(*processor).filter(|_| mine.len() > 1));
+        }
+        client.roam().unwrap();
+        suite(&mounted.place);
     });
 }
 

@@ -93,6 +93,7 @@ impl Drop for Alive<'_> {
 fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
     // ignored: a thread that cannot be woken ends with the mount.
     let _woken = Interruptible::here().ok();
+    let _followed = shared.follow.join();
     let mut buffer = vec![0; shared.buffer];
     let mut calm = 0;
     while !shared.stopping.load(Ordering::Acquire) {
@@ -105,7 +106,8 @@ fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
         };
         let Some((bytes, room)) = buffer.split_at_mut_checked(length) else { continue };
         let Ok(message) = Message::of_device(bytes) else { continue };
-        shared.taken.fetch_add(1, Ordering::Relaxed);
+        let taken = shared.taken.fetch_add(1, Ordering::Relaxed);
+        shared.follow.took(taken, message.caller().pid);
         if shared.idle.fetch_sub(1, Ordering::Relaxed) == 1 && message.is_answered() {
             shared.watch.wake();
         }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mica_sys::Errno;
 use mica_sys::fuse::{Exchange, Interruptible, Seat};
+use mica_sys::process::Affinity;
 
 use super::device::{self, Alive};
 use super::{ChannelError, Shared, lock};
@@ -88,7 +89,7 @@ fn serve(shared: &Shared, mut seat: Seat, queue: u16) {
     // ignored: a thread that cannot be woken ends with the mount.
     let _woken = Interruptible::here().ok();
     // ignored: where it may not, the scheduler has its way.
-    mica_sys::fuse::stay_on(queue).ok();
+    Affinity::here().and_then(|here| here.stay_on(queue)).ok();
     let mut apart = vec![0; APART];
     loop {
         match seat.turn() {
