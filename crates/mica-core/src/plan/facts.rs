@@ -1,7 +1,8 @@
 //! What is known of the places of an operation: few values, all of which are tested.
 
-/// Files of fewer bytes are brought up whole, also when only their metadata changes: cheaper than a second trip.
-pub const LEAST_METACOPY: u64 = 64 * 1024;
+/// Files of fewer bytes are brought up whole, also when only their metadata changes: the empty ones. The content of the smallest file costs more than marks and a second
+/// trip later, for it must be on disk before the file has a name.
+pub const LEAST_METACOPY: u64 = 1;
 
 /// The directory in which a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
