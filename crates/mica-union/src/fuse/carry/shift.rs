@@ -6,6 +6,9 @@ use mica_sys::{Dir, Errno, FileKind, SysError};
 
 use super::{Carrier, CarryError, Context, Run, Whiteouts};
 
+/// The name in `work` of the whiteout that the others are links of. No temp has it: those are numbers.
+pub(super) const SHARED: &[u8] = b"whiteout";
+
 impl<C: Context> Run<'_, C> {
     /// The temp becomes one more name of a file.
     pub(super) fn stage(&mut self) -> Result<(), CarryError> {
@@ -104,7 +107,7 @@ impl Carrier {
     /// Makes a whiteout at a name where nothing stands.
     pub(super) fn make_whiteout(&self, dir: &Dir, name: &[u8]) -> Result<(), SysError> {
         match self.whiteouts {
-            Whiteouts::Devices => dir.mknod(name, FileKind::CharDevice, 0, 0, 0),
+            Whiteouts::Devices => self.link_whiteout(dir, name),
             Whiteouts::Files => {
                 // It has its mark when it gets its name.
                 let temp = self.temporary();
@@ -123,9 +126,30 @@ impl Carrier {
     /// Makes a whiteout in `work`. Where it is a file, [`Self::allow_whiteouts`] comes before it is moved.
     pub(super) fn make_whiteout_in_work(&self, temp: &[u8]) -> Result<(), SysError> {
         match self.whiteouts {
-            Whiteouts::Devices => self.work.mknod(temp, FileKind::CharDevice, 0, 0, 0),
+            Whiteouts::Devices => self.link_whiteout(&self.work, temp),
             Whiteouts::Files => make_whiteout(&self.work, temp, self.marks),
         }
+    }
+
+    /// Gives a name to the one device of `work` that all whiteouts are, as overlayfs does: no file is made and none is written. It is made when it is first needed, and anew
+    /// when it has all links that a file can have; where it cannot be linked, each name has a device of its own.
+    ///
+    /// Two links of one file are never renamed over each other here, which would do nothing (rename(2)): a whiteout takes no whiteout's place.
+    fn link_whiteout(&self, dir: &Dir, name: &[u8]) -> Result<(), SysError> {
+        let device = |dir: &Dir, name: &[u8]| dir.mknod(name, FileKind::CharDevice, 0, 0, 0);
+        let link = || self.work.link(SHARED, dir, name);
+        let linked = match link() {
+            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::MLINK) => {
+                let temp = self.temporary();
+                let made = device(&self.work, &temp).and_then(|()| self.work.rename(&temp, &self.work, SHARED));
+                if made.is_err() {
+                    self.discard(&temp);
+                }
+                made.and_then(|()| link())
+            }
+            linked => linked,
+        };
+        linked.or_else(|_| device(dir, name))
     }
 
     /// Says of a directory that files in it may be whiteouts, where they are.

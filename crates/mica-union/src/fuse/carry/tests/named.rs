@@ -45,7 +45,8 @@ pub(super) fn upper(disk: &Disk) -> Dir {
 
 /// What is left in the work directory.
 pub(super) fn left(disk: &Disk) -> usize {
-    Dir::open(&disk.work.join("fuse")).unwrap().read_dir().unwrap().len()
+    let left = Dir::open(&disk.work.join("fuse")).unwrap().read_dir().unwrap();
+    left.iter().filter(|entry| entry.name != crate::fuse::carry::shift::SHARED).count()
 }
 
 /// All that a copy keeps.
@@ -444,6 +445,41 @@ fn whiteouts_are_files_where_devices_cannot_be() {
         drop(carrier);
         unmount(&at, UnmountFlags::DETACH).unwrap();
     });
+}
+
+/// They are links of one device; when that has all that the file system gives one, 65,000 on ext4, there is another.
+#[test]
+fn whiteouts_are_one_file_and_never_too_many() {
+    needs!(root, loop_devices);
+    let ext4 = LoopFs::ext4(64 << 20);
+    let scratch = Scratch::new();
+    let disk = Disk { lowers: vec![scratch.make("lower")], ..on(&ext4.path(), Marks::Trusted) };
+    for name in ["a", "b", "c"] {
+        std::fs::write(disk.lowers[0].join(name), name).unwrap();
+    }
+    let carrier = disk.open();
+    let act = |act: Act| run(&disk, &carrier, &act).unwrap_or_else(|error| panic!("{act:?}: {error}"));
+    act(Act::Unlink("a".to_owned()));
+    // This one takes the place of a file.
+    act(Act::Append("b".to_owned()));
+    act(Act::Unlink("b".to_owned()));
+    let upper = upper(&disk);
+    let gone = |name: &[u8]| {
+        let found = upper.stat(name).unwrap();
+        assert!(found.is_whiteout_device(), "{found:?}");
+        found.ino
+    };
+    assert_eq!(gone(b"a"), gone(b"b"));
+    upper.mkdir(b"many", 0o700).unwrap();
+    let many = upper.open_dir(b"many").unwrap();
+    for number in 0..65_000 {
+        carrier.make_whiteout(&many, format!("{number}").as_bytes()).unwrap();
+    }
+    act(Act::Unlink("c".to_owned()));
+    assert_ne!(gone(b"a"), gone(b"c"));
+    assert_eq!(left(&disk), 0);
+    let again = carrier.make_whiteout(&upper, b"a").unwrap_err();
+    assert_eq!(again.errno(), Errno::EXIST);
 }
 
 #[test]
