@@ -270,6 +270,22 @@ fn attributes_are_set_read_listed_and_removed_on_every_kind() {
     }
 }
 
+/// That a file was made without a capability is kept in memory: only until it is given one.
+#[test]
+fn a_file_that_was_just_made_takes_a_capability_and_loses_it_when_it_is_written() {
+    needs!(root, fuse);
+    let mut both = Both::new();
+    let none = |root: &Dir| root.get_xattr(b"made", b"security.capability");
+    both.both(ROOT, "make", |root| root.create_file(b"made", 0o755).map(drop)).unwrap();
+    assert_eq!(both.both(ROOT, "getcap of what was made", none), Ok(None));
+    both.both(ROOT, "setcap", |root| root.set_xattr(b"made", b"security.capability", CAPABILITY)).unwrap();
+    assert_eq!(both.both(ROOT, "getcap", none), Ok(Some(CAPABILITY.to_vec())));
+    let write = |root: &Dir| root.open_file_for(b"made", Access::Write)?.write_at(b"x", 0);
+    both.both(ROOT, "write", write).unwrap();
+    assert_eq!(both.both(ROOT, "getcap of what was written", none), Ok(None));
+    both.agree("a capability");
+}
+
 #[test]
 fn values_are_as_long_as_the_file_system_keeps_them() {
     needs!(root, fuse);

@@ -43,6 +43,9 @@ impl Server {
     pub(super) fn getxattr(&self, node: u64, name: &[u8], size: u32, out: &mut Out<'_>) -> Result<(), Errno> {
         let node = self.node(node)?;
         let stored = self.stored(name)?;
+        if name == CAPABILITY && node.has(Flag::NoCapability) {
+            return Err(Errno::NODATA);
+        }
         let value = self.look_at(&node, &|subject| subject.xattr(&stored).map_err(|error| error.errno()))?;
         out.xattr(size, &value)
     }
@@ -88,6 +91,9 @@ impl Server {
             (XattrChange::Set, SetXattr::Any)
         };
         let present = change != XattrChange::Set && self.has_xattr(&node, &stored)?;
+        if name == CAPABILITY {
+            node.unset(Flag::NoCapability);
+        }
         self.union.change(&node, &|old| Op::Xattr { old, change, present }, None, &mut |target| {
             let subject = target.subject();
             subject.set_xattr(&stored, value, how)?;

@@ -37,6 +37,8 @@ pub(crate) enum Flag {
     NewName = 4,
     /// It has just lost its file capability, as the kernel takes it before a write.
     LostCapability = 8,
+    /// It was made without a file capability, and none was set since. The kernel asks before each write(2).
+    NoCapability = 16,
 }
 
 /// A number of look-ups by which a node says that it has left the table.

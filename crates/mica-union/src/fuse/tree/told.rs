@@ -7,7 +7,7 @@ use mica_sys::{Dir, Errno, File, FileKind};
 use super::handles::Key;
 use super::links::UPPER;
 use super::names::{Names, What};
-use super::node::{Directory, Lower, Node, State};
+use super::node::{Directory, Flag, Lower, Node, State};
 use super::seen::{look, plain};
 use super::{Attributes, Standing, Tree, errno};
 
@@ -37,20 +37,23 @@ impl<'a> Locked<'a> {
 }
 
 impl Tree {
-    /// A file was made at a name.
+    /// Something was made at a name; `file` is a regular file, where making it opened it.
     pub(crate) fn made(
         &self,
         dir: &Node,
         names: &mut Names,
-        upper: &Dir,
-        name: &[u8],
+        (upper, name): (&Dir, &[u8]),
+        file: Option<&File>,
         opaque: bool,
     ) -> Result<Arc<Node>, Errno> {
-        let found = upper.stat_born(name).map_err(errno)?.ok_or(Errno::NOENT)?;
+        let found = match file {
+            Some(file) => file.metadata_born().map_err(errno)?,
+            None => upper.stat_born(name).map_err(errno)?.ok_or(Errno::NOENT)?,
+        };
         let mut seen = plain(found.into());
         let kind = seen.attributes.metadata.kind;
         // An empty file may stand for a device that cannot be made, or must not.
-        if kind == FileKind::File && seen.attributes.metadata.size == 0 {
+        if file.is_none() && kind == FileKind::File && seen.attributes.metadata.size == 0 {
             seen = look(upper, name, self.marks, true)?.ok_or(Errno::NOENT)?;
         }
         seen.opaque = opaque;
@@ -58,7 +61,11 @@ impl Tree {
         self.stale(dir);
         let directory = dir.directory()?;
         if kind != FileKind::Directory {
-            return self.add_upper(dir, directory, names, name, seen);
+            let node = self.add_upper(dir, directory, names, name, seen)?;
+            if file.is_some() {
+                node.set(Flag::NoCapability);
+            }
+            return Ok(node);
         }
         // It is new, so nothing is in it and nothing shows through.
         let own = self.numbers.upper(seen.attributes.metadata.ino);

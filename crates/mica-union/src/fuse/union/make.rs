@@ -38,7 +38,7 @@ impl Union {
         places.made = Some(new.clone());
         self.put(dir, name, &op, places, &mut |names, upper, place, carried| {
             let opaque = is_directory && place.below == Below::Directory;
-            let node = self.tree.made(dir, names.of(dir)?, upper, name, opaque)?;
+            let node = self.tree.made(dir, names.of(dir)?, (upper, name), carried.file.as_ref(), opaque)?;
             Ok(Made { node, file: carried.file })
         })
     }
