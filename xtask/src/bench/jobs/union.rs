@@ -151,12 +151,12 @@ fn split(session: &Session) -> Result<Vec<PathBuf>> {
     if !made.is_dir() {
         let unfinished = session.home.join("union-layers.new");
         runner::empty(&unfinished)?;
+        let layers = unfinished.display();
         let script = format!(
-            "cd {}; find . -type f -size -100k | awk '{{ print > (\"{}/list-\" NR % {LAYERS}) }}'; \
-             for list in {}/list-*; do cpio -pdm --quiet ${{list%/list-*}}/layer-${{list##*-}} < $list; rm $list; done",
-            tree.display(),
-            unfinished.display(),
-            unfinished.display()
+            "cd {}; find . -type f -size -100k | awk '{{ print > (\"{layers}/list-\" NR % {LAYERS}) }}'; \
+             for list in {layers}/list-*; do layer={layers}/layer-${{list##*-}}; mkdir $layer; \
+             tar -cf - --no-recursion -T $list | tar -C $layer -xf -; rm $list; done",
+            tree.display()
         );
         Line::shell(script).run()?;
         std::fs::rename(&unfinished, &made).with_context(|| format!("cannot make {}", made.display()))?;
