@@ -422,7 +422,7 @@ pub(super) fn layers(session: &Session) -> Result<Job> {
     }
     Ok(Job {
         what: task.what.to_owned(),
-        fair: "Every layer has a part of each directory: the most that there is to merge.".to_owned(),
+        fair: "Every directory has its twenty files in twenty of the layers.".to_owned(),
         rounds: (task.rounds)(session),
         warm_ups: task.warm_ups,
         contenders,
