@@ -15,7 +15,7 @@ use crate::stage::{Stage, is_long, said, stage};
 
 /// Works until it cannot, and notes down what it has been told is on disk. A name that is noted down is not touched again.
 const WORKER: &str = r#"
-import hashlib, os, random, re, sys, time
+import hashlib, os, random, re, shutil, sys, time
 me = sys.argv[1]
 path = os.environ["S"] + "/tmp/notes." + me
 # What was begun and not noted down is left alone, too.
@@ -23,6 +23,8 @@ start = max([int(n) for n in re.findall("-([0-9]+)", open(path).read())] + [0]) 
 chance = random.Random(me + str(start))
 notes = os.open(os.environ["S"] + "/tmp/notes." + me, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 root = os.open(".", os.O_RDONLY)
+# The last end may have come in the midst of it.
+shutil.rmtree("noise" + me, ignore_errors=True)
 
 def note(*words): os.write(notes, (" ".join(words) + "\n").encode())
 def digest(data): return hashlib.sha256(data).hexdigest()
