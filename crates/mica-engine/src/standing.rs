@@ -30,9 +30,6 @@ use crate::error::{Error, Kind, Result};
 mod ranges;
 mod refused;
 
-/// The kernel's number of the capability to mount, and much else.
-const CAP_SYS_ADMIN: u32 = 21;
-
 /// Those by which all IDs can be mapped into a new namespace: `CAP_SETGID`, `CAP_SETUID`, and for 0 `CAP_SETFCAP`.
 const MAPPING: [u32; 3] = [6, 7, 31];
 
@@ -112,7 +109,7 @@ impl Standing {
         let (uid, caps) = (effective_uid(), effective_caps()?);
         let machine = Self { place: Place::Machine, maps: IdMaps::default(), shortage: None };
         match place(in_initial_user_namespace()?, uid, caps) {
-            Place::Machine if caps.has(CAP_SYS_ADMIN) || !may_map(uid, caps) || keeps_root() => Ok(machine),
+            Place::Machine if caps.has(Caps::SYS_ADMIN) || !may_map(uid, caps) || keeps_root() => Ok(machine),
             Place::Machine => match enter_user_namespace(NewMap::All) {
                 Ok(()) => entered(None),
                 // What root can do there without mounting goes on to be done.
@@ -197,7 +194,7 @@ impl Standing {
 fn place(initial: bool, uid: u32, caps: Caps) -> Place {
     match (uid, initial) {
         (0, true) => Place::Machine,
-        (0, false) if caps.has(CAP_SYS_ADMIN) => Place::Namespace,
+        (0, false) if caps.has(Caps::SYS_ADMIN) => Place::Namespace,
         _ => Place::OwnNamespace,
     }
 }

@@ -21,14 +21,15 @@ use mica_sys::Errno;
 use mica_sys::fuse::{Device, MountOptions, mount_by_helper, unmount_by_helper};
 use mica_sys::mount::{Mount, MountAttrFlags, Reach, SetAttrs, mounts, set_attrs};
 use mica_sys::process::{
-    Caught, Signal, effective_caps, effective_gid, effective_uid, in_initial_user_namespace, metadata_of, open_place,
+    Caps, Caught, Signal, effective_caps, effective_gid, effective_uid, in_initial_user_namespace, metadata_of,
+    open_place,
 };
 use mica_union::fuse::{Options, Program, Served, Session, attend, serve_inherited as serve};
 use mica_union::{Marks, UnionDirs, UpperDirs};
 
 use crate::asked::{Asked, OpenTo, Whiteouts};
 use crate::failure::{Failure, say};
-use crate::places::{CAP_SYS_ADMIN, Places};
+use crate::places::Places;
 
 /// The name by which this program is a server. What follows is for those who list processes.
 const SERVER: &str = "mica-fuse-server";
@@ -185,7 +186,11 @@ fn options(asked: &Asked, places: &Places) -> Options {
 /// `trusted.*` where this process may set it, as root of the machine.
 fn own_marks() -> Marks {
     let is_initial = in_initial_user_namespace().unwrap_or(false);
-    if is_initial && effective_caps().is_ok_and(|caps| caps.has(CAP_SYS_ADMIN)) { Marks::Trusted } else { Marks::User }
+    if is_initial && effective_caps().is_ok_and(|caps| caps.has(Caps::SYS_ADMIN)) {
+        Marks::Trusted
+    } else {
+        Marks::User
+    }
 }
 
 /// Attributes that a remount may change.

@@ -9,15 +9,12 @@ use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::{Path, PathBuf};
 
 use mica_sys::mount::{MountInfo, MountInfoError, mount_id, mounts};
-use mica_sys::process::{effective_caps, metadata_of, open_place};
+use mica_sys::process::{Caps, effective_caps, metadata_of, open_place};
 use mica_sys::{Dir, Errno, FileKind, SysError};
 
 use mica_union::fuse::Ids;
 
 use crate::asked::Asked;
-
-/// The right to make a view of a mount that nothing can be mounted into (capabilities(7)).
-pub(crate) const CAP_SYS_ADMIN: u32 = 21;
 
 /// The directories of a union, by absolute paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +198,7 @@ pub(crate) fn find(asked: &Asked, mountpoint: &Path) -> Result<Places, PlaceErro
     }
     // A lower is looked at through a view of its mount without what is mounted below, where that may be made. Elsewhere the server
     // would come upon its own mount, and wait for itself.
-    if !effective_caps().is_ok_and(|caps| caps.has(CAP_SYS_ADMIN)) {
+    if !effective_caps().is_ok_and(|caps| caps.has(Caps::SYS_ADMIN)) {
         lowers.iter().try_for_each(|lower| not_inside(&mountpoint, lower))?;
     }
     let upper = upper.map(|(upper, work)| (upper.path, work.path));

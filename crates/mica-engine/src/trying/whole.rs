@@ -3,6 +3,7 @@
 //! An ordinary user's namespace can copy no mount without what is mounted in it (mount_namespaces(7), "locked"): so all of them are copied, read-only, and
 //! what is no file of the machine (the kernel's interfaces, what the command gets anew, the store) is covered by empty directories.
 
+use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
 use std::path::{Path, PathBuf};
 
 use mica_sys::Dir;
@@ -53,8 +54,13 @@ impl Whole {
         let place = self.path.join(hidden.strip_prefix("/").unwrap_or(hidden));
         match std::fs::symlink_metadata(&place) {
             Ok(found) if found.is_dir() => {}
+            Ok(_) => return Ok(()),
             // There is nothing to be covered, or what is above it is covered, or where the user cannot come.
-            _ => return Ok(()),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory | PermissionDenied) => return Ok(()),
+            Err(error) => {
+                let what = format!("look at {}, which is to be covered", hidden.display());
+                return Err(Error::because(Kind::System, what, error));
+            }
         }
         empty()
             .map_err(|error| Error::because(Kind::System, "make an empty directory", error))?

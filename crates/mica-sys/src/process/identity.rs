@@ -19,6 +19,9 @@ use crate::SysError;
 pub struct Caps(pub u64);
 
 impl Caps {
+    /// `CAP_SYS_ADMIN` (capabilities(7)): mounts, `trusted.*` attributes, and much else.
+    pub const SYS_ADMIN: u32 = 21;
+
     /// With capability `number` added.
     #[must_use]
     pub fn with(self, number: u32) -> Self {

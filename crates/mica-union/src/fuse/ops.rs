@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mica_sys::mount::file_system;
-use mica_sys::process::{effective_caps, in_initial_user_namespace};
+use mica_sys::process::{Caps, effective_caps, in_initial_user_namespace};
 use mica_sys::{Errno, SysError};
 
 use self::names::Masked;
@@ -179,10 +179,9 @@ impl Served for Server {
 
 /// On how many stacked file systems a file that is handed to the kernel may stand; `None` where none is handed over.
 fn stacking(options: &Options, tree: &Tree) -> Option<u32> {
-    /// `CAP_SYS_ADMIN`.
-    const SYS_ADMIN: u32 = 21;
     let wanted = options.can_write() && options.passthrough == Passthrough::Auto && !options.writeback;
-    let may = || effective_caps().is_ok_and(|caps| caps.has(SYS_ADMIN)) && in_initial_user_namespace().unwrap_or(false);
+    let may =
+        || effective_caps().is_ok_and(|caps| caps.has(Caps::SYS_ADMIN)) && in_initial_user_namespace().unwrap_or(false);
     let top = tree.top().filter(|_| wanted && may())?;
     // The mount counts as stacked that often itself, and the kernel stacks two at most: no more than needed, so that an overlay may stand on it.
     Some(if file_system(&**top).is_ok_and(|on| on.is_overlay()) { 2 } else { 1 })

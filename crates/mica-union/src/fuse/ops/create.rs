@@ -34,8 +34,9 @@ impl Server {
             // Somebody else has made it meanwhile.
             Err(Errno::EXIST) if flags & EXCLUSIVE == 0 => {
                 let node = self.tree.lookup(&*self.node(parent)?, name)?.ok_or(Errno::STALE)?;
+                // The kernel looks again, and opens what it finds.
                 if node.kind != FileKind::File || !node.remember() {
-                    return Err(Errno::EXIST);
+                    return Err(Errno::STALE);
                 }
                 let ready = self.ready_to_open(&node, how, kill_suidgid);
                 ready.inspect_err(|_| self.tree.forget(node.id, 1))?;
@@ -74,7 +75,7 @@ impl Server {
         out: &mut Out<'_>,
     ) -> Result<(), Errno> {
         let parent = self.node(parent)?;
-        let new = self.new_file(caller, Kind::File { size: 0, content: None }, mode)?;
+        let new = self.new_file(caller, Kind::File { size: 0, content: None }, mode);
         let carrier = self.union.carrier()?;
         self.union.bring_up_directory(&parent)?;
         let dir = self.tree.upper_dir(&parent)?;

@@ -31,9 +31,9 @@ pub(super) struct Masked {
 
 impl Server {
     /// What a program makes, with owners as they are stored.
-    pub(super) fn new_file(&self, caller: &Caller, kind: Kind, Masked { mode, umask }: Masked) -> Result<New, Errno> {
+    pub(super) fn new_file(&self, caller: &Caller, kind: Kind, Masked { mode, umask }: Masked) -> New {
         let (uid, gid) = (self.ids.made_by_uid(caller.uid), self.ids.made_by_gid(caller.gid));
-        Ok(New { kind, mode: mode & PERMISSIONS, umask, uid, gid })
+        New { kind, mode: mode & PERMISSIONS, umask, uid, gid }
     }
 
     /// Makes a file for a program, and counts it as looked up.
@@ -45,7 +45,7 @@ impl Server {
         kind: Kind,
         mode: Masked,
     ) -> Result<Made, Errno> {
-        let made = self.union.make(&self.node(parent)?, name, &self.new_file(caller, kind, mode)?)?;
+        let made = self.union.make(&self.node(parent)?, name, &self.new_file(caller, kind, mode))?;
         if made.node.remember() { Ok(made) } else { Err(Errno::STALE) }
     }
 
@@ -153,7 +153,7 @@ impl Server {
         };
         let owner = match how {
             How::Whiteout | How::WhiteoutNoReplace => {
-                let new = self.new_file(caller, Kind::Fifo, Masked { mode: 0, umask: 0 })?;
+                let new = self.new_file(caller, Kind::Fifo, Masked { mode: 0, umask: 0 });
                 (new.uid, new.gid)
             }
             _ => (0, 0),
