@@ -76,15 +76,16 @@ impl Podman {
     }
 }
 
-/// A private dockerd, and the client that asks it.
+/// A daemon of our own, and the client that asks it.
 #[derive(Debug)]
-pub(super) struct Docker {
+pub(super) struct Private {
     client: Line,
     daemon: Daemon,
 }
 
-impl Docker {
-    pub(super) fn start(session: &Session, name: &str) -> Result<Self> {
+impl Private {
+    /// dockerd and docker, in a folder of that name.
+    pub(super) fn docker(session: &Session, name: &str) -> Result<Self> {
         let (server, client) = (session.program("dockerd", "docker.io")?, session.program("docker", "docker.io")?);
         // It starts a containerd of its own.
         session.program("containerd", "containerd")?;
@@ -101,28 +102,11 @@ impl Docker {
             .path(folder.join("pid"))
             .args(["-H", &socket, "--storage-driver", "overlay2", "--iptables=false", "--ip6tables=false"])
             .args(["--ip-masq=false", "--bridge=none"]);
-        let daemon = Daemon::start(&server, &folder.join("log"), &client.clone().arg("version"))?;
-        Ok(Self { client, daemon })
+        Self::start(&server, &folder, client)
     }
 
-    pub(super) fn line(&self) -> Line {
-        self.client.clone()
-    }
-
-    pub(super) fn into_daemon(self) -> Daemon {
-        self.daemon
-    }
-}
-
-/// A private containerd, and `ctr`, the client that comes with it.
-#[derive(Debug)]
-pub(super) struct Containerd {
-    client: Line,
-    daemon: Daemon,
-}
-
-impl Containerd {
-    pub(super) fn start(session: &Session, name: &str) -> Result<Self> {
+    /// containerd, and `ctr`, the client that comes with it.
+    pub(super) fn containerd(session: &Session, name: &str) -> Result<Self> {
         let (server, client) = (session.program("containerd", "containerd")?, session.program("ctr", "containerd")?);
         let folder = session.folder(name)?;
         let place = |part: &str| folder.join(part).display().to_string();
@@ -135,8 +119,11 @@ impl Containerd {
         );
         std::fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
         let client = client.arg("-a").arg(place("socket"));
-        let server = server.arg("--config").path(&config);
-        let daemon = Daemon::start(&server, &folder.join("log"), &client.clone().arg("version"))?;
+        Self::start(&server.arg("--config").path(&config), &folder, client)
+    }
+
+    fn start(server: &Line, folder: &Path, client: Line) -> Result<Self> {
+        let daemon = Daemon::start(server, &folder.join("log"), &client.clone().arg("version"))?;
         Ok(Self { client, daemon })
     }
 

@@ -6,7 +6,7 @@ use super::{Step, Work, emptied};
 use crate::bench::images::{self, Image, NAME};
 use crate::bench::job::{Entrant, Job};
 use crate::bench::line::Line;
-use crate::bench::peers::{self, Containerd, Docker, Podman};
+use crate::bench::peers::{self, Podman, Private};
 use crate::bench::results::Role;
 use crate::bench::session::Session;
 
@@ -18,7 +18,7 @@ pub(super) fn gzip(session: &Session) -> Result<Job> {
     let image = images::four_layers(session)?;
     let archive = image.oci();
     let containerd = || -> Result<Work> {
-        let daemon = Containerd::start(session, "containerd")?;
+        let daemon = Private::containerd(session, "containerd")?;
         let ctr = daemon.line();
         let line = ctr.clone().args(["images", "import", "--snapshotter", "overlayfs"]).path(&archive);
         let gone = ctr.args(["images", "rm", "--sync", NAME]);
@@ -70,7 +70,7 @@ pub(super) fn plain(session: &Session) -> Result<Job> {
     let image = images::four_layers(session)?;
     let archive = image.docker();
     let docker = || -> Result<Work> {
-        let daemon = Docker::start(session, "docker")?;
+        let daemon = Private::docker(session, "docker")?;
         let docker = daemon.line();
         let line = docker.clone().args(["load", "-q", "-i"]).path(&archive);
         let gone = docker.args(["rmi", "-f", NAME]);

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{FORK_AND_EXEC, Work, fork_and_exec};
 use crate::bench::images::{self, NAME};
 use crate::bench::job::{Entrant, Job, Step};
-use crate::bench::peers::{Docker, Podman};
+use crate::bench::peers::{Podman, Private};
 use crate::bench::results::Role;
 use crate::bench::session::Session;
 
@@ -27,7 +27,7 @@ pub(super) fn prepare(session: &Session) -> Result<Job> {
         Ok(Work { reset, line: podman.args(["rmi", NAME]), ..Work::default() })
     };
     let docker = || -> Result<Work> {
-        let daemon = Docker::start(session, "docker")?;
+        let daemon = Private::docker(session, "docker")?;
         let load = daemon.line().args(["load", "-q", "-i"]).path(&archive);
         let reset = vec![Step::Run(load), Step::Flush];
         let line = daemon.line().args(["rmi", NAME]);

@@ -9,7 +9,7 @@ use crate::bench::images::{self, Image, NAME};
 use crate::bench::job::{Entrant, Job, Step};
 use crate::bench::line::Line;
 use crate::bench::meter::compile;
-use crate::bench::peers::{Docker, Podman};
+use crate::bench::peers::{Podman, Private};
 use crate::bench::results::Role;
 use crate::bench::runner;
 use crate::bench::session::Session;
@@ -29,7 +29,7 @@ pub(super) fn as_root(session: &Session) -> Result<Job> {
         Ok(Work { line: podman.args(["run", "--rm", "--network", "none", NAME, "true"]), ..Work::default() })
     };
     let docker = || -> Result<Work> {
-        let daemon = Docker::start(session, "docker")?;
+        let daemon = Private::docker(session, "docker")?;
         daemon.line().args(["load", "-q", "-i"]).path(&archive).run()?;
         let line = daemon.line().args(["run", "--rm", "--network", "none", NAME, "true"]);
         Ok(Work { line, daemon: Some(daemon.into_daemon()), ..Work::default() })
