@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use crate::workspace::cargo;
@@ -68,7 +68,7 @@ fn runs(program: &str, args: &[&str]) -> bool {
     Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
-/// Builds the targets and runs them one after the other; `false` when one found something, which is told.
+/// Builds the targets and runs them, as many at a time as there are processors; `false` when one found something, which is told.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     let built = build(root)?;
     let unknown = options.targets.iter().find(|name| !built.iter().any(|(target, _)| target == *name));
@@ -76,10 +76,21 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
         let names: Vec<&str> = built.iter().map(|(name, _)| name.as_str()).collect();
         bail!("no fuzz target {unknown:?}; there are {}", names.join(", "));
     }
+    let wanted: Vec<_> =
+        built.iter().filter(|(name, _)| options.targets.is_empty() || options.targets.contains(name)).collect();
     let mut good = true;
-    for (name, program) in &built {
-        if options.targets.is_empty() || options.targets.contains(name) {
-            good &= one(root, name, program, options.seconds)?;
+    // Each has one thread, so that a processor is enough for it.
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    for some in wanted.chunks(at_once) {
+        let ended = std::thread::scope(|scope| {
+            let running: Vec<_> = some
+                .iter()
+                .map(|(name, program)| scope.spawn(move || one(root, name, program, options.seconds)))
+                .collect();
+            running.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        for ended in ended {
+            good &= ended.map_err(|_| anyhow!("the thread of a fuzz target ended early"))??;
         }
     }
     Ok(good)
@@ -157,11 +168,16 @@ fn one(root: &Path, name: &str, program: &Path, seconds: u32) -> Result<bool> {
     scratch.close().context("cannot remove what a target left")?;
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;
     let log = String::from_utf8_lossy(&output.stderr);
-    println!("    {name}: {}", summary(&log));
+    let mut told = format!("    {name}: {}", summary(&log));
     if !output.status.success() {
         let found: Vec<&str> = log.lines().filter(|line| !line.starts_with('#')).collect();
-        println!("{}", found.get(found.len().saturating_sub(40)..).unwrap_or_default().join("\n"));
+        for line in found.get(found.len().saturating_sub(40)..).unwrap_or_default() {
+            told.push('\n');
+            told.push_str(line);
+        }
     }
+    // At once, since others are told of too.
+    println!("{told}");
     Ok(output.status.success())
 }
 

@@ -27,11 +27,20 @@ pub(crate) fn version(program: &Path, name: &str) -> Option<String> {
     text.trim().strip_prefix(name)?.strip_prefix(' ').map(str::to_owned)
 }
 
+/// How tools are built: they work for a second or two, and optimizing them would take longer than all that they do.
+const CHEAPLY: [(&str, &str); 4] = [
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+];
+
 /// Builds the crate `name` of this version, which takes minutes.
 pub(crate) fn install(root: &Path, name: &str, version: &str) -> Result<PathBuf> {
     println!("    building {name} {version} into target/tools, once");
     let status = cargo(root)
         .args(["install", "--quiet", "--locked", "--version", version, "--root", "target/tools", name])
+        .envs(CHEAPLY)
         .stdin(Stdio::null())
         .status()
         .context("cannot run cargo install")?;
