@@ -13,6 +13,11 @@
 //! * *Passthrough*: by a backing file of the kernel's own, without us. Only files of the upper go this way, from their first open for writing on. Lowers never do: a mapping
 //!   or an open file would go on showing the lower's content after a copy-up, and what was saved is one copy of each page that is read first.
 //!
+//! # Opened again
+//!
+//! A lower's file that was opened for reading stays open for a while when nobody has it open any more, since libraries, headers and the like are opened again and again: that
+//! saves opening it and asking whether it has its content. It goes with its node, or when there are too many. Files of the upper are closed at once.
+//!
 //! # Without opens
 //!
 //! Where nothing is handed to the kernel, opening is nothing that it must ask about: it checks permissions itself, and what is opened is found by its node when it is read or written. So
@@ -91,9 +96,17 @@ impl Opened {
 /// All files that are open.
 #[derive(Debug)]
 pub(super) struct Content {
-    shards: Box<[Mutex<HashMap<u64, Entry>>]>,
+    shards: Box<[Mutex<Shard>]>,
     /// How many files without opens a shard keeps.
     most_idle: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    files: HashMap<u64, Entry>,
+    /// Files of lowers that were opened for reading and are not open any more: whoever opens one again finds it here. What is in a lower stays
+    /// the same, so there is nothing to ask about it.
+    closed: HashMap<u64, Arc<File>>,
 }
 
 #[derive(Debug)]
@@ -112,7 +125,7 @@ impl Content {
     }
 
     /// A number of a node has its turn in the low bits.
-    fn shard(&self, node: u64) -> Option<MutexGuard<'_, HashMap<u64, Entry>>> {
+    fn shard(&self, node: u64) -> Option<MutexGuard<'_, Shard>> {
         let shard = self.shards.get(usize::try_from(node % SHARDS).ok()?)?;
         Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -120,57 +133,84 @@ impl Content {
     /// Counts one more open of a file.
     pub(super) fn enter(&self, node: &Arc<Node>) -> Result<Arc<Opened>, Errno> {
         let mut shard = self.shard(node.id).ok_or(Errno::IO)?;
-        let entry = entry(&mut shard, node);
+        let closed = shard.closed.remove(&node.id);
+        let entry = entry(&mut shard.files, node);
         entry.opens += 1;
-        Ok(Arc::clone(&entry.opened))
+        let opened = Arc::clone(&entry.opened);
+        // Nobody else has the file yet, or it came up since: then this is not what backs it.
+        if let Some(file) = closed.filter(|_| entry.opens == 1 && !node.has_own_content()) {
+            opened.state().back = Some(Back { file, writable: false, is_upper: false });
+        }
+        Ok(opened)
     }
 
     /// A file, whether it is open or not. One that is not stays for a while.
     pub(super) fn visit(&self, node: &Arc<Node>) -> Result<Arc<Opened>, Errno> {
         let mut shard = self.shard(node.id).ok_or(Errno::IO)?;
-        if shard.len() > self.most_idle && !shard.contains_key(&node.id) {
-            shard.retain(|_, entry| entry.opens > 0 || Arc::strong_count(&entry.opened) > 1);
+        if shard.files.len() > self.most_idle && !shard.files.contains_key(&node.id) {
+            shard.files.retain(|_, entry| entry.opens > 0 || Arc::strong_count(&entry.opened) > 1);
         }
-        Ok(Arc::clone(&entry(&mut shard, node).opened))
+        Ok(Arc::clone(&entry(&mut shard.files, node).opened))
     }
 
     /// Lets go of every file that is not open and that nobody uses at this moment.
     pub(super) fn drop_all_idle(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, entry| entry.opens > 0 || Arc::strong_count(&entry.opened) > 1);
+            shard.files.retain(|_, entry| entry.opens > 0 || Arc::strong_count(&entry.opened) > 1);
+            shard.closed.clear();
         }
     }
 
     /// Lets go of a file unless it is open.
     pub(super) fn drop_idle(&self, node: u64) {
-        if let Some(mut shard) = self.shard(node)
-            && shard.get(&node).is_some_and(|entry| entry.opens == 0)
-        {
-            shard.remove(&node);
+        let Some(mut shard) = self.shard(node) else { return };
+        shard.closed.remove(&node);
+        if shard.files.get(&node).is_some_and(|entry| entry.opens == 0) {
+            shard.files.remove(&node);
         }
     }
 
-    /// Counts one less; what was the last gives the file back.
+    /// Counts one less; what was the last gives the file back. A lower's stays open for a while.
     pub(super) fn leave(&self, node: u64) -> Option<Arc<Opened>> {
         let mut shard = self.shard(node)?;
-        let entry = shard.get_mut(&node)?;
+        let entry = shard.files.get_mut(&node)?;
         // None was counted.
         entry.opens = entry.opens.checked_sub(1)?;
         if entry.opens > 0 {
             return None;
         }
-        shard.remove(&node).map(|entry| entry.opened)
+        let opened = shard.files.remove(&node)?.opened;
+        // No state is waited for with its shard locked: who has it may want the shard. The kernel forgets no node before this is answered.
+        drop(shard);
+        let lower = opened.state().back.clone().filter(|back| !back.is_upper);
+        if let Some(back) = lower {
+            let goes = self.shard(node)?.keep(node, back.file, self.most_idle);
+            // Closed with the shard unlocked.
+            drop(goes);
+        }
+        Some(opened)
     }
 
     /// A file that is open.
     pub(super) fn find(&self, node: u64) -> Option<Arc<Opened>> {
-        self.shard(node)?.get(&node).map(|entry| Arc::clone(&entry.opened))
+        self.shard(node)?.files.get(&node).map(|entry| Arc::clone(&entry.opened))
     }
 }
 
-fn entry<'a>(shard: &'a mut HashMap<u64, Entry>, node: &Arc<Node>) -> &'a mut Entry {
-    shard.entry(node.id).or_insert_with(|| Entry {
+impl Shard {
+    /// Keeps a file open; what there is no room for is given back.
+    fn keep(&mut self, node: u64, file: Arc<File>, most: usize) -> Option<Arc<File>> {
+        let full = self.closed.len() >= most;
+        let other = self.closed.keys().next().copied().filter(|_| full);
+        let goes = other.and_then(|other| self.closed.remove(&other));
+        self.closed.insert(node, file);
+        goes
+    }
+}
+
+fn entry<'a>(files: &'a mut HashMap<u64, Entry>, node: &Arc<Node>) -> &'a mut Entry {
+    files.entry(node.id).or_insert_with(|| Entry {
         opens: 0,
         opened: Arc::new(Opened { node: Arc::clone(node), state: Mutex::default() }),
     })
@@ -208,6 +248,39 @@ mod tests {
         assert!(content.leave(nodes[0].id).is_some());
         assert!(content.find(nodes[0].id).is_none());
         assert!(content.leave(nodes[0].id).is_none(), "a release too many");
+    }
+
+    #[test]
+    fn a_lowers_file_that_was_closed_is_there_when_it_is_opened_again_until_it_is_forgotten() {
+        let (scratch, nodes) = nodes(1 + 2 * usize::try_from(SHARDS).unwrap());
+        let content = Content { most_idle: 1, ..Content::new() };
+        let back = || Back {
+            file: Arc::new(File::from_fd(std::fs::File::open(scratch.path().join("0")).unwrap().into(), b"0")),
+            writable: false,
+            is_upper: false,
+        };
+        let read = |at: usize, back| {
+            let opened = content.enter(&nodes[at]).unwrap();
+            let found = opened.back().is_ok();
+            if !found {
+                opened.state().back = Some(back);
+            }
+            content.leave(nodes[at].id);
+            found
+        };
+        assert!(!read(0, back()));
+        assert!(content.find(nodes[0].id).is_none(), "it is not open");
+        assert!(read(0, back()) && read(0, back()));
+        content.drop_idle(nodes[0].id);
+        assert!(!read(0, back()), "forgotten");
+        content.drop_all_idle();
+        assert!(!read(0, back()), "there were too many descriptors");
+        assert!((1..nodes.len()).all(|at| !read(at, back())));
+        let kept: usize = content.shards.iter().map(|shard| shard.lock().unwrap().closed.len()).sum();
+        assert_eq!(kept, usize::try_from(SHARDS).unwrap(), "no more than there is room for");
+        content.drop_all_idle();
+        assert!(!read(0, Back { is_upper: true, ..back() }));
+        assert!(!read(0, back()), "an upper's file is closed");
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Served for Server {
 
     fn forget(&self, node: u64, lookups: u64) {
         self.tree.forget(node, lookups);
-        if self.without_opens && self.tree.node(node).is_none() {
+        if self.tree.node(node).is_none() {
             self.content.drop_idle(node);
         }
     }
