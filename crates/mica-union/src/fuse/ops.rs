@@ -13,7 +13,7 @@ mod names;
 mod open;
 mod xattrs;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use mica_sys::mount::file_system;
@@ -44,6 +44,8 @@ pub(super) struct Server {
     /// Nothing is asked of us when a file is opened.
     without_opens: bool,
     timeout: Duration,
+    /// Held while names that came up are flushed: who finds none left has waited until they are on disk.
+    flushing: Mutex<()>,
     kernel: OnceLock<Kernel>,
 }
 
@@ -73,6 +75,7 @@ impl Server {
             volatile,
             writeback: options.writeback,
             timeout: options.timeout,
+            flushing: Mutex::default(),
             kernel: OnceLock::new(),
         }
     }

@@ -95,7 +95,7 @@ fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
     let _woken = Interruptible::here().ok();
     let _followed = shared.follow.join();
     let mut buffer = vec![0; shared.buffer];
-    let mut calm = 0;
+    let mut calm: u32 = 0;
     while !shared.stopping.load(Ordering::Acquire) {
         let length = match device.read(&mut buffer) {
             Ok(length) => length,
@@ -113,7 +113,7 @@ fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
         }
         respond(shared, device, &message, room);
         let enough = shared.idle.fetch_add(1, Ordering::Relaxed) >= shared.lasting;
-        calm = if enough { calm + 1 } else { 0 };
+        calm = if enough { calm.saturating_add(1) } else { 0 };
         if calm >= CALM && !lasting {
             break;
         }

@@ -1,6 +1,6 @@
 //! What is done to the content of open files: reading, writing, space, holes, copies, flushing.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mica_sys::process::{effective_caps_of, in_initial_user_namespace};
@@ -123,6 +123,7 @@ impl Server {
 
     /// Flushes the names that a copy-up made on the way to a node: until they are on disk, a loss of power shows the lower's file again.
     fn sync_names(&self, node: &Arc<Node>) -> Result<(), Errno> {
+        let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut at = Arc::clone(node);
         while at.unset(Flag::NewName) {
             let synced = self.tree.above(&at).and_then(|above| {
