@@ -63,8 +63,8 @@ try:
         os.lstat("l%s-%d" % (me, number + 1))
 except FileNotFoundError: sys.exit("nothing is left to do")
 except OSError as error:
-    # What a server that is gone answers, and a mount that is gone.
-    sys.exit(0 if error.errno in (107, 103, 5, 2, 19, 116) else str(error))
+    # What a server that is gone answers, and a mount that is gone; 125 of a ring whose thread has died.
+    sys.exit(0 if error.errno in (107, 103, 5, 2, 19, 116, 125) else str(error))
 "#;
 
 const CHECK: &str = r#"
