@@ -77,12 +77,14 @@ impl Walk<'_> {
         // Handles are opened along the way from the root, so that any depth will do with few of them.
         let mut unread = vec![(RelPath::root(), Some(RelPath::root()))];
         while let Some((at, above)) = unread.pop() {
-            let dir = match super::open_at(root, &at) {
-                // A live directory has places where this process may not come: what is there can be brought up by none of its names.
-                Err(Errno::ACCESS | Errno::PERM | Errno::NOENT) if !at.is_root() => continue,
-                opened => opened?,
+            let read = || {
+                let dir = super::open_at(root, &at)?;
+                Ok((look_at_self(&dir, self.marks)?, dir.read_dir().map_err(errno)?))
             };
-            let seen = look_at_self(&dir, self.marks)?;
+            let (seen, entries) = match read() {
+                Err(refused) if !at.is_root() && is_out_of_reach(refused) => continue,
+                read => read?,
+            };
             let dev = seen.attributes.metadata.dev;
             let from = match &seen.redirect {
                 _ if seen.opaque => None,
@@ -94,7 +96,7 @@ impl Walk<'_> {
             {
                 self.redirects.push(Redirected { at: at.clone(), from: from.clone() });
             }
-            for entry in dir.read_dir().map_err(errno)? {
+            for entry in entries {
                 if entry.kind != FileKind::Directory {
                     (self.each)((self.number)(dev, entry.ino), &at, &entry.name);
                 } else if let Ok(name) = Name::new(&entry.name) {
@@ -104,6 +106,13 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a directory cannot be read by anybody like this process. A live machine has places where it may not come, directories that go while they are
+/// read, dead mounts and bad disks: what is there can be brought up by none of its names, and is in nobody else's way.
+fn is_out_of_reach(errno: Errno) -> bool {
+    let why = [Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::NOTDIR, Errno::STALE, Errno::NOTCONN, Errno::IO];
+    why.contains(&errno)
 }
 
 fn read_whole(root: &Dir, marks: Marks, number: &dyn Fn(u64, u64) -> u64) -> Result<Whole, Errno> {
@@ -299,6 +308,12 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_nobody_could_read_is_passed_over() {
+        assert!([Errno::ACCESS, Errno::NOTCONN, Errno::IO].map(is_out_of_reach).iter().all(|passed| *passed));
+        assert!(![Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(is_out_of_reach).iter().any(|passed| *passed));
+    }
 
     #[test]
     fn a_path_shows_where_redirects_above_it_lead() {
