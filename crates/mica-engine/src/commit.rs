@@ -59,7 +59,12 @@ impl Engine {
         };
         let ability = self.store.ability();
         let over = below.as_ref().map(|below| Over { below, ability, reach: Reach::CopiedUp });
-        let pack = Pack { marks: Some(self.store.marks()), root: Some(self.root_below(&known)?), over };
+        let pack = Pack {
+            marks: Some(self.store.marks()),
+            root: Some(self.root_below(&known)?),
+            over,
+            others: self.others(&known),
+        };
         let layer = self.stage_packed(&upper, &pack, &batch, |tar| tar)?;
         drop((held, whole));
         let now = Timestamp::now();
@@ -187,7 +192,7 @@ impl Engine {
         let mut layers: Vec<&(dyn Files + Sync)> = vec![&upper];
         layers.extend(below.layers().iter().map(|layer| layer as &(dyn Files + Sync)));
         let over = Over { below: &Stack::new(layers), ability, reach: Reach::All };
-        let pack = Pack { marks: None, root: Some(Attrs::default()), over: Some(over) };
+        let pack = Pack { marks: None, root: Some(Attrs::default()), over: Some(over), others: None };
         mica_layer::pack(&dir, &pack, out)?;
         drop((dir, locked));
         Ok(())

@@ -95,7 +95,7 @@ impl Engine {
             ImportSource::Directory(path) => Dir::open(&path).map_err(Error::from).and_then(|dir| {
                 // It is a tree and no upper: nothing in it is a mark. Attributes that no directory has: the root is always stated. Others show a root that no layer states
                 // in ways of their own (podman: 0555).
-                let pack = Pack { marks: None, root: Some(mica_core::Attrs::default()), over: None };
+                let pack = Pack { marks: None, root: Some(mica_core::Attrs::default()), over: None, others: None };
                 self.stage_packed(&dir, &pack, batch, |tar| Counted { inner: tar, progress, id })
             }),
         };

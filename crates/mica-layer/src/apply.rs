@@ -30,6 +30,9 @@ pub struct Apply {
     pub mounts: Mounts,
     /// What could be put on the upper's disk: a directory of the target that could stand there only as the upper's does is the same as that.
     pub ability: Ability,
+    /// An owner or group that nobody is given: the one which a user namespace shows for those that it does not map. What is new is the caller's then,
+    /// and what is there stays whose it is.
+    pub others: Option<u32>,
 }
 
 /// What is done where something is mounted in the target of an [`Apply`].
@@ -112,7 +115,7 @@ pub fn apply_onto(upper: &Dir, how: &Apply, target: &Dir, on: &mut dyn FnMut(&Ch
         changes: 0,
         skipped: Vec::new(),
         groups: HashMap::new(),
-        place: Place::new(how.marks, how.mounts),
+        place: Place::new(how),
         mounts: how.mounts,
         ability: how.ability.clone(),
     };

@@ -35,11 +35,23 @@ pub struct Pack<'a> {
     pub root: Option<Attrs>,
     /// What the upper is read over; `None` where it is what it is.
     pub over: Option<Over<'a>>,
+    /// An owner or group that is packed as 0: the one which a user namespace shows for those that it does not map.
+    pub others: Option<u32>,
 }
 
 impl Default for Pack<'_> {
     fn default() -> Self {
-        Self { marks: Some(Marks::Trusted), root: None, over: None }
+        Self { marks: Some(Marks::Trusted), root: None, over: None, others: None }
+    }
+}
+
+impl Pack<'_> {
+    fn own(&self, attrs: &mut Attrs) {
+        for id in [&mut attrs.uid, &mut attrs.gid] {
+            if Some(*id) == self.others {
+                *id = 0;
+            }
+        }
     }
 }
 
@@ -88,8 +100,8 @@ pub fn pack(upper: &Dir, how: &Pack<'_>, out: &mut dyn Write) -> Result<Packed, 
         skipped: Vec::new(),
         groups: HashMap::new(),
     };
-    let (spot, merges) = packer.root(how.root.as_ref())?;
-    packer.tree(upper, spot, merges)?;
+    let (spot, merges) = packer.root(how)?;
+    packer.tree(upper, how, spot, merges)?;
     let tar_size = packer.tar.written() + crate::tar::writer::END_SIZE;
     let hashing = packer.tar.finish()?;
     Ok(Packed {
@@ -112,15 +124,17 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     /// Writes the root, where it is a change; says whether what is below shows through it.
-    fn root(&mut self, below: Option<&Attrs>) -> Result<(Spot, bool), LayerError> {
-        let (root, spot) = self.expander.root()?;
+    fn root(&mut self, how: &Pack<'_>) -> Result<(Spot, bool), LayerError> {
+        let (mut root, spot) = self.expander.root()?;
+        let below = how.root.as_ref();
         if below.is_some_and(|below| Attrs { mtime: below.mtime, ..root.attrs.clone() } != *below) {
+            how.own(&mut root.attrs);
             self.member(b".", MemberKind::Directory, &root.attrs)?;
         }
         Ok((spot, self.opaque(&RelPath::root(), &root, true)?))
     }
 
-    fn tree(&mut self, upper: &Dir, root: Spot, merges: bool) -> Result<(), LayerError> {
+    fn tree(&mut self, upper: &Dir, how: &Pack<'_>, root: Spot, merges: bool) -> Result<(), LayerError> {
         let mut ladder = Ladder::new(upper, Dir::open_dir);
         let names = self.expander.names(Some(upper), &root)?.into_iter();
         let mut levels = vec![Level { spot: root, names, merges }];
@@ -138,7 +152,7 @@ impl Packer<'_> {
                 true => Some(ladder.here().map_err(reading(&spot.path))?),
                 false => None,
             };
-            let Some(item) = self.expander.look(dir, spot, &name)? else {
+            let Some(mut item) = self.expander.look(dir, spot, &name)? else {
                 if spot.in_place {
                     return Err(PackError::Changed { path }.into());
                 }
@@ -148,6 +162,9 @@ impl Packer<'_> {
                 return Err(PackError::WhiteoutName { path }.into());
             }
             let merges = *merges;
+            if let LayerEntry::Node(node) = &mut item.entry {
+                how.own(&mut node.attrs);
+            }
             self.entry(dir, &path, &item)?;
             if let Item { entry: LayerEntry::Node(node), spot: Some(inner), .. } = &item {
                 let merges = self.opaque(&path, node, merges)?;

@@ -145,7 +145,7 @@ impl File {
     /// `fchown`'s.
     pub fn set_owner(&self, uid: u32, gid: u32) -> Result<()> {
         door("fchown", &self.name)?;
-        rustix::fs::fchown(&self.file, Some(crate::stat::uid(uid)), Some(crate::stat::gid(gid)))
+        rustix::fs::fchown(&self.file, crate::stat::uid(uid), crate::stat::gid(gid))
             .map_err(|errno| self.wrong("fchown", errno))
     }
 

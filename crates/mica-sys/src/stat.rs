@@ -157,10 +157,12 @@ impl Metadata {
     }
 }
 
-pub(crate) fn uid(raw: u32) -> Uid {
-    Uid::from_raw(raw)
+/// The owner for chown(2): `None`, who leaves it as it is, for the number that is nobody's.
+pub(crate) fn uid(raw: u32) -> Option<Uid> {
+    (raw != u32::MAX).then(|| Uid::from_raw(raw))
 }
 
-pub(crate) fn gid(raw: u32) -> Gid {
-    Gid::from_raw(raw)
+/// The group for chown(2), as [`uid`].
+pub(crate) fn gid(raw: u32) -> Option<Gid> {
+    (raw != u32::MAX).then(|| Gid::from_raw(raw))
 }

@@ -95,7 +95,7 @@ impl<'a> Subject<'a> {
     /// `fchownat`'s.
     pub fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
         door("fchownat", self.name())?;
-        let (uid, gid) = (uid.map(crate::stat::uid), gid.map(crate::stat::gid));
+        let (uid, gid) = (uid.and_then(crate::stat::uid), gid.and_then(crate::stat::gid));
         match self {
             Self::Name(dir, name) => {
                 component("fchownat", name)?;

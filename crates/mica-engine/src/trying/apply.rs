@@ -97,7 +97,13 @@ impl Engine {
                 None
             };
             let mounts = if view.kind == ViewKind::Tree { Mounts::Entered } else { Mounts::Refused };
-            let how = Apply { marks: self.store.marks(), root, mounts, ability: self.store.ability().clone() };
+            let how = Apply {
+                marks: self.store.marks(),
+                root,
+                mounts,
+                ability: self.store.ability().clone(),
+                others: self.others(&known),
+            };
             let done = apply_onto(upper, &how, target, &mut |_| {});
             let done = done.map_err(|error| Error::from(error).while_(format_args!("apply to {}", path.display())))?;
             applied.changes += done.changes;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use mica_core::{Attrs, Change, ChangeKind, Layer as _, LayerEntry, RelPath, Stack};
 use mica_layer::{AnyLayer, DirLayer, Over, Reach, UpperLayer, leads_below};
 use mica_sys::Dir;
+use mica_union::fuse::OVERFLOW;
 
-use crate::container::{Known, View, ViewKind};
+use crate::container::{Base, Known, View, ViewKind};
 use crate::diff::one_mount;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -84,6 +85,13 @@ impl Engine {
         let Some(root) = root.filter(|_| leads) else { return Ok((None, None)) };
         let Lowered { dir, whole } = self.below_of(known, root)?;
         Ok((Some(Stack::new(vec![DirLayer::new(dir, self.store.marks()).into()])), whole))
+    }
+
+    /// Whom a try's uppers have for those that the user's namespace does not map: its one union shows them as root.
+    pub(crate) fn others(&self, known: &Known) -> Option<u32> {
+        let Base::Machine { views } = &known.settings.base else { return None };
+        let shown_as_root = views.iter().any(|view| view.kind == ViewKind::Tree) && !self.standing.knows_everyone();
+        shown_as_root.then_some(OVERFLOW)
     }
 
     /// Whether the directory that an upper stands for was changed itself, and not only what is in it.

@@ -3,7 +3,7 @@
 use mica_core::{Attrs, Kind, Name, Node, RelPath, Timestamp, Xattrs};
 use mica_sys::{Dir, Errno, FileKind, SysError};
 
-use super::{Mounts, changing};
+use super::{Apply, Mounts, changing};
 use crate::ladder::{Ladder, open_path};
 use crate::tree::{HOST_LABEL, reading, time};
 use crate::{LayerError, Marks};
@@ -11,13 +11,21 @@ use crate::{LayerError, Marks};
 pub(super) struct Place {
     marks: Marks,
     mounts: Mounts,
+    /// As [`super::Apply::others`] has it.
+    others: Option<u32>,
     /// The number in the next temporary name.
     next: u64,
 }
 
 impl Place {
-    pub(super) const fn new(marks: Marks, mounts: Mounts) -> Self {
-        Self { marks, mounts, next: 0 }
+    pub(super) const fn new(how: &Apply) -> Self {
+        Self { marks: how.marks, mounts: how.mounts, others: how.others, next: 0 }
+    }
+
+    /// The owner or group to be set: none for those that cannot be set.
+    fn id(&self, id: u32) -> u32 {
+        // chown(2) changes nothing for -1.
+        if Some(id) == self.others { u32::MAX } else { id }
     }
 
     /// Runs `make` with temporary names until one is free.
@@ -133,7 +141,7 @@ impl Place {
 
     /// Sets attributes of `name`: the owner first, since that clears setuid bits and capabilities; the time last.
     pub(super) fn attrs(&self, dir: &Dir, name: &[u8], kind: FileKind, attrs: &Attrs) -> Result<(), SysError> {
-        dir.chown(name, attrs.uid, attrs.gid)?;
+        dir.chown(name, self.id(attrs.uid), self.id(attrs.gid))?;
         for extra in self.extra(dir.list_xattrs(name)?, &attrs.xattrs) {
             dir.remove_xattr(name, &extra)?;
         }
@@ -154,7 +162,7 @@ impl Place {
 
     /// Sets attributes of `dir` itself, its time excepted.
     pub(super) fn own_attrs(&self, dir: &Dir, attrs: &Attrs) -> Result<(), SysError> {
-        dir.chown_self(attrs.uid, attrs.gid)?;
+        dir.chown_self(self.id(attrs.uid), self.id(attrs.gid))?;
         for extra in self.extra(dir.list_own_xattrs()?, &attrs.xattrs) {
             dir.remove_own_xattr(&extra)?;
         }

@@ -52,7 +52,7 @@ pub fn spell_out(upper: &Dir, marks: Marks, over: Over<'_>, place: &Dir) -> Resu
     let wrong = || LayerError::sys("spelling out an upper");
     // Not without a name, which not every file system can.
     let mut tar = place.create_file(TAR, 0o600).map_err(wrong())?;
-    pack(upper, &Pack { marks: Some(marks), root: None, over: Some(over) }, &mut tar)?;
+    pack(upper, &Pack { marks: Some(marks), root: None, over: Some(over), others: None }, &mut tar)?;
     tar.rewind().map_err(LayerError::Read)?;
     // It is no stranger's: what stands in the upper and below can stand again.
     let mut limits = Limits::default();

@@ -118,7 +118,7 @@ fn tar_of(upper: &Dir, below: &Stack<DirLayer>) -> Result<Vec<u8>, LayerError> {
     let ability = Ability::native();
     let mut tar = Vec::new();
     let over = Over { below, ability: &ability, reach: Reach::CopiedUp };
-    pack(upper, &Pack { marks: Some(MARKS), root: None, over: Some(over) }, &mut tar)?;
+    pack(upper, &Pack { marks: Some(MARKS), root: None, over: Some(over), others: None }, &mut tar)?;
     Ok(tar)
 }
 
@@ -404,7 +404,7 @@ fn what_could_not_be_made_below_is_said_as_the_layers_say_it() {
     set(b"kept", b"user.k", b"v");
     let mut tar = Vec::new();
     let over = Over { below: &stack, ability: &ability, reach: Reach::CopiedUp };
-    pack(&dir, &Pack { marks: Some(Marks::User), root: None, over: Some(over) }, &mut tar).unwrap();
+    pack(&dir, &Pack { marks: Some(Marks::User), root: None, over: Some(over), others: None }, &mut tar).unwrap();
     let found = entries(&tar);
     let at = |name: &str| found.iter().find(|(entry, _)| entry.path == name.as_bytes()).unwrap();
     assert_eq!(at("new/null").0.kind, EntryKind::CharDevice);
@@ -443,7 +443,7 @@ fn a_link_to_a_parents_file_in_a_renamed_directory_has_its_content() {
     let (stack, ability) = (Stack::new(layers), Ability::native());
     let over = Over { below: &stack, ability: &ability, reach: Reach::CopiedUp };
     let mut tar = Vec::new();
-    pack(&dir, &Pack { marks: Some(MARKS), root: None, over: Some(over) }, &mut tar).unwrap();
+    pack(&dir, &Pack { marks: Some(MARKS), root: None, over: Some(over), others: None }, &mut tar).unwrap();
     assert_eq!(names(&tar), [".wh.d", "moved/", "moved/x", "moved/y"]);
     let found = entries(&tar);
     assert_eq!(found[2].1, b"0123456789");

@@ -66,7 +66,7 @@ fn change(place: &Path, how: &Unpack) {
     let below = Stack::new(vec![AnyLayer::Sealed { index, diff }]);
     let over = Some(Over { below: &below, ability: &how.ability, reach: Reach::CopiedUp });
     let mut packed = Vec::new();
-    pack(&upper, &Pack { marks: Some(how.marks), root: None, over }, &mut packed).unwrap();
+    pack(&upper, &Pack { marks: Some(how.marks), root: None, over, others: None }, &mut packed).unwrap();
     fs::write(place.join("changed.tar"), packed).unwrap();
     let changes = diff_upper(&upper, how.marks, &below, &how.ability).unwrap();
     let changes: Vec<String> = changes.iter().map(|change| format!("{change}\n")).collect();

@@ -184,7 +184,7 @@ fn only_what_hides_a_directory_is_said_to_be_opaque() {
     let ability = Ability::native();
     let opaque_over = |over| {
         let mut tar = Vec::new();
-        let how = Pack { marks: Some(Marks::Trusted), root: None, over };
+        let how = Pack { marks: Some(Marks::Trusted), root: None, over, others: None };
         pack(&Dir::open(&place).unwrap(), &how, &mut tar).unwrap();
         names(&tar).into_iter().filter_map(|name| name.strip_suffix("/.wh..wh..opq").map(str::to_owned)).collect()
     };

@@ -309,8 +309,12 @@ fn said(upper: &Dir, below: &Stack<AnyLayer>) -> (Vec<String>, Vec<u8>) {
     let ability = Ability::native();
     let changes = diff_upper(upper, Marks::Trusted, below, &ability).unwrap();
     let over = Over { below, ability: &ability, reach: Reach::CopiedUp };
-    let how =
-        Pack { marks: Some(Marks::Trusted), root: Some(Attrs { mode: 0o755, ..Attrs::default() }), over: Some(over) };
+    let how = Pack {
+        marks: Some(Marks::Trusted),
+        root: Some(Attrs { mode: 0o755, ..Attrs::default() }),
+        over: Some(over),
+        others: None,
+    };
     let mut tar = Vec::new();
     pack(upper, &how, &mut tar).unwrap();
     (changes.iter().map(ToString::to_string).collect(), tar)

@@ -83,30 +83,24 @@ impl Dir {
         rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode)).map_err(|errno| SysError::new("fchmod", b".", errno))
     }
 
-    /// Sets owner and group of `name` itself. Clears setuid, setgid and file capabilities, so it comes before them.
+    /// Sets owner and group of `name` itself; 4,294,967,295 leaves what is. Clears setuid, setgid and file capabilities, so it comes before them.
     ///
     /// # Errors
     /// `fchownat`'s.
     pub fn chown(&self, name: &[u8], uid: u32, gid: u32) -> Result<()> {
         component("fchownat", name)?;
         door("fchownat", name)?;
-        rustix::fs::chownat(
-            &self.fd,
-            name,
-            Some(crate::stat::uid(uid)),
-            Some(crate::stat::gid(gid)),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .map_err(|errno| SysError::new("fchownat", name, errno))
+        rustix::fs::chownat(&self.fd, name, crate::stat::uid(uid), crate::stat::gid(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| SysError::new("fchownat", name, errno))
     }
 
-    /// Sets owner and group of this directory.
+    /// Sets owner and group of this directory, as [`Self::chown`].
     ///
     /// # Errors
     /// `fchown`'s.
     pub fn chown_self(&self, uid: u32, gid: u32) -> Result<()> {
         door("fchown", b".")?;
-        rustix::fs::fchown(&self.fd, Some(crate::stat::uid(uid)), Some(crate::stat::gid(gid)))
+        rustix::fs::fchown(&self.fd, crate::stat::uid(uid), crate::stat::gid(gid))
             .map_err(|errno| SysError::new("fchown", b".", errno))
     }
 

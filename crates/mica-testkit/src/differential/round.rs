@@ -466,7 +466,7 @@ fn packed(upper: &Path, plan: &Plan<'_>, root: &Attrs, below: Option<&Stack<DirL
     let mut tar = Vec::new();
     let ability = plan.privilege.ability();
     let over = below.map(|below| Over { below, ability: &ability, reach: Reach::CopiedUp });
-    let how = Pack { marks: Some(plan.marks), root: Some(root.clone()), over };
+    let how = Pack { marks: Some(plan.marks), root: Some(root.clone()), over, others: None };
     pack(&Dir::open(upper).unwrap(), &how, &mut tar).map_err(|error| format!("pack: {error:?}"))?;
     Ok(tar)
 }

@@ -88,7 +88,7 @@ fn through_a_tar(tree: &Tree, layer: &Path, marks: Marks) {
     let packed = Scratch::new();
     tree.write_layer(packed.path(), marks);
     let mut tar = Vec::new();
-    let how = Pack { marks: Some(marks), root: Some(Attrs::implicit_directory()), over: None };
+    let how = Pack { marks: Some(marks), root: Some(Attrs::implicit_directory()), over: None, others: None };
     pack(&packed.dir(), &how, &mut tar).unwrap();
     let how = Unpack { marks, ..Unpack::default() };
     unpack(&mut &tar[..], &Dir::open(layer).unwrap(), &how).unwrap();

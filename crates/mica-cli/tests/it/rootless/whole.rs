@@ -238,3 +238,51 @@ fn a_try_in_a_try_has_a_view_of_its_own() {
         assert!(!machine.place.join("inner").exists());
     });
 }
+
+/// Files of others are root's in the view, and so in an image of what it changed. On the machine what is new is the user's.
+#[test]
+fn what_others_own_is_roots_in_an_image_and_nobodys_on_the_machine() {
+    needs!(ordinary_user, fuse);
+    as_both(|mica| {
+        let machine = Machine::new(&mica);
+        let open = machine.place.join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::write(open.join("file"), "theirs\n").unwrap();
+        let script = "echo more >>open/file; stat -c %u:%g open/file; cp -p others/file open/copy; mkdir open/new; cp -a others open/deep 2>/dev/null";
+        let said = try_out(&mica, &["--keep", "later"], machine.script(script));
+        assert!(said.out.starts_with("0:0\n"), "{said:#?}");
+        let expected = [
+            "C open",
+            "A open/copy",
+            "A open/deep",
+            "A open/deep/file",
+            "A open/deep/link",
+            "A open/deep/secret",
+            "C open/file",
+            "A open/new",
+        ];
+        assert_eq!(below(&said.out, &machine.place), expected, "{said:#?}");
+        mica.run(["commit", "-q", "later", "made"]);
+        let archive = mica.user().home().join("made.tar");
+        mica.run(["save", "-q", "-o", archive.to_str().unwrap(), "made"]);
+        let place = mica.path("listed");
+        fs::create_dir(&place).unwrap();
+        let list =
+            "tar xf \"$0\" && for blob in $(find . -type f); do tar --numeric-owner -tvf $blob 2>/dev/null; done";
+        let mut command = Command::new("sh");
+        let listed = Said::of(command.args(["-c", list]).arg(&archive).current_dir(&place).output().unwrap());
+        assert!(listed.out.lines().any(|line| line.contains("0/0") && line.ends_with("open/file")), "{listed:#?}");
+        assert!(!listed.out.contains("65534"), "{listed:#?}");
+        mica.run(["apply", "--yes", "later"]);
+        for path in ["file", "copy", "new", "deep", "deep/file"] {
+            let found = fs::metadata(open.join(path)).unwrap();
+            assert_eq!((found.uid(), found.gid()), (mica.user().uid(), mica.user().uid()), "{path}");
+        }
+        let there = fs::metadata(&open).unwrap();
+        assert_eq!((there.uid(), there.mode() & 0o777), (0, 0o777));
+        assert_eq!(fs::read_to_string(open.join("file")).unwrap(), "theirs\nmore\n");
+        mica.run(["rm", "later"]);
+        mica.assert_whole();
+    });
+}
