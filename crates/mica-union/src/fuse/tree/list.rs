@@ -102,7 +102,11 @@ impl Tree {
             }
             let open = self.lower_dir(part)?;
             let dev = open.metadata().map_err(errno)?.dev;
-            parts.push((part.slot, dev, self.names_of(&open, self.lowers.has_named_whiteouts())?));
+            let entries = self.names_of(&open, self.lowers.has_named_whiteouts())?;
+            if directory.parts.len() > 1 {
+                part.was_listed(&entries);
+            }
+            parts.push((part.slot, dev, entries));
         }
         for _ in 0..64 {
             let upper = self.upper_dir_of(dir)?;

@@ -4,8 +4,8 @@
 //! an upper may stand anywhere in the stack.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mica_core::RelPath;
 use mica_core::plan::Redirect;
@@ -17,6 +17,7 @@ use super::handles::{Handles, Key};
 use super::indexed::Indexed;
 use super::list::Found;
 use super::named;
+use super::names::hash;
 use super::seen::{Attributes, Seen, look, look_at_self};
 
 /// One lower, open.
@@ -40,12 +41,35 @@ pub(crate) struct LowerDir {
     place: Option<(Arc<Self>, Box<[u8]>)>,
     /// Its record, where the layer has an index.
     pub(crate) record: Option<u32>,
+    /// Numbers made of all that its layer says in it, in their order, once it was listed among other parts.
+    listed: OnceLock<Box<[u32]>>,
+}
+
+/// The upper half, by which no table of names chooses places.
+fn mark_of(name: &[u8]) -> u32 {
+    u32::try_from(hash(name) >> 32).unwrap_or(0)
 }
 
 impl LowerDir {
     fn new(slot: u16, place: Option<(Arc<Self>, Box<[u8]>)>, record: Option<u32>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Arc::new(Self { slot, id: NEXT.fetch_add(1, Ordering::Relaxed), place, record })
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { slot, id, place, record, listed: OnceLock::new() })
+    }
+
+    /// Is told all that its layer says in it. A lower does not change, so what is not among this need not be looked for: a directory of many layers is in few of those that have the
+    /// one above it, and each of the others would be asked for it.
+    pub(super) fn was_listed(&self, names: &[Found]) {
+        let mut marks: Vec<u32> = names.iter().map(|entry| mark_of(&entry.found.name)).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        // ignored: who came first has said the same.
+        self.listed.set(marks.into()).ok();
+    }
+
+    /// Whether its layer says nothing of a name here, as far as that is known without looking.
+    fn lacks(&self, name: &[u8]) -> bool {
+        self.listed.get().is_some_and(|marks| marks.binary_search(&mark_of(name)).is_err())
     }
 
     fn child(self: &Arc<Self>, name: &[u8], record: Option<u32>) -> Arc<Self> {
@@ -221,6 +245,9 @@ impl Lowers {
     pub(crate) fn in_dir(&self, dir: &Arc<LowerDir>, name: &[u8], handles: &Handles) -> Result<Option<Seen>, Errno> {
         if let (Some(record), Some(indexed)) = (dir.record, &self.layer(dir.slot)?.indexed) {
             return indexed.child(record, name);
+        }
+        if dir.lacks(name) {
+            return Ok(None);
         }
         let open = self.open(dir, handles)?;
         let mut seen = look(&open, name, self.marks, false)?;

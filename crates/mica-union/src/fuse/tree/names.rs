@@ -65,7 +65,8 @@ impl Default for Names {
     }
 }
 
-fn hash(name: &[u8]) -> u64 {
+/// Another number in each process, so that nobody can make many names with the same.
+pub(super) fn hash(name: &[u8]) -> u64 {
     static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     HASHER.hash_one(name)
 }

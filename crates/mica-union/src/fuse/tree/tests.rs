@@ -96,6 +96,32 @@ fn read_into(tree: &Tree, node: &Arc<Node>, path: &RelPath, shown: &mut Literal,
     }
 }
 
+/// What is listed is remembered of each layer, and what a layer does not speak of is not looked for there: whiteouts are spoken of.
+#[test]
+fn a_listed_directory_of_many_layers_shows_what_it_showed_before() {
+    needs!(root);
+    let lowers = [
+        tree! { "a/" ; "a/top" = "0"; "b/" ; "d/" ; },
+        tree! { "b" whiteout; "c/" ; "c/one" = "1"; "d/" opaque; },
+        tree! { "a/" ; "a/low" = "2"; "b/" ; "b/hidden" = "2"; "c/" ; "c/two" = "2"; "d/" ; "d/hidden" = "2"; },
+    ];
+    let stack = Stack::new(None, &lowers);
+    let named = |listed: bool| {
+        let tree = stack.tree();
+        let root = tree.root().unwrap();
+        if listed {
+            tree.list(&root, 0, false, &mut |_| true).unwrap();
+        }
+        ["a/top", "a/low", "b/hidden", "c/one", "c/two", "d/hidden", "none/x"].map(|path| {
+            let (dir, name) = path.split_once('/').unwrap();
+            let dir = tree.lookup(&root, dir.as_bytes()).unwrap();
+            dir.is_some_and(|dir| tree.lookup(&dir, name.as_bytes()).unwrap().is_some())
+        })
+    };
+    assert_eq!(named(false), [true, true, false, true, true, false, false]);
+    assert_eq!(named(true), named(false));
+}
+
 fn literals() -> [Literal; 3] {
     let upper = tree! {
         "/" mode 0o700;
