@@ -62,6 +62,8 @@ pub(crate) struct Carrier {
     umask: u32,
     /// The IDs by which it makes files.
     ids: (u32, u32),
+    /// The owner that what it makes in `work` has.
+    given: (u32, u32),
     serial: AtomicU64,
     /// The upper's root says that files may be joining.
     says_joins: AtomicBool,

@@ -2,14 +2,58 @@
 
 use mica_core::{Attrs, Kind};
 use mica_layer::stand_in;
-use mica_sys::{Dir, Errno, Metadata, SetTime, SysError, Time};
+use mica_sys::{Dir, Errno, File, Metadata, SetTime, SysError, Time};
 
 use super::{Carrier, Source};
 
+/// What was made in `work`. By a handle each call is cheaper, and those for attributes, which know no directory, much: they look up four names on the way to a name in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Temp<'a> {
+    pub(super) work: &'a Dir,
+    pub(super) name: &'a [u8],
+    /// A regular file, which is open for writing.
+    pub(super) file: Option<&'a File>,
+}
+
+impl Temp<'_> {
+    pub(super) fn set_xattr(&self, name: &[u8], value: &[u8]) -> Result<(), SysError> {
+        match self.file {
+            Some(file) => file.set_xattr(name, value),
+            None => self.work.set_xattr(self.name, name, value),
+        }
+    }
+
+    pub(super) fn set_times(&self, access: SetTime, modification: SetTime) -> Result<(), SysError> {
+        match self.file {
+            Some(file) => file.set_times(access, modification),
+            None => self.work.set_times(self.name, access, modification),
+        }
+    }
+
+    fn set_owner(&self, uid: u32, gid: u32) -> Result<(), SysError> {
+        match self.file {
+            Some(file) => file.set_owner(uid, gid),
+            None => self.work.chown(self.name, uid, gid),
+        }
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), SysError> {
+        match self.file {
+            Some(file) => file.set_mode(mode),
+            None => self.work.chmod(self.name, mode),
+        }
+    }
+}
+
 impl Carrier {
+    /// A temp, to be dressed.
+    pub(super) const fn temp<'a>(&'a self, name: &'a [u8], file: Option<&'a File>) -> Temp<'a> {
+        Temp { work: &self.work, name, file }
+    }
+
     /// Gives a copy what its source has: owner first, since that takes set-user-ID bits and capabilities away; the mode after the access control
     /// list, of which it is a part; the times last.
-    pub(super) fn put_attributes(&self, temp: &[u8], source: &Source) -> Result<(), SysError> {
+    pub(super) fn put_attributes(&self, temp: Temp<'_>, source: &Source) -> Result<(), SysError> {
         let node = &source.node;
         let mut stand = stand_in(&node.kind, &node.attrs, &self.ability);
         // An owner that cannot be is the server's own: root, and outside of a namespace the user itself.
@@ -22,17 +66,19 @@ impl Carrier {
         self.put_owner_and_mode(temp, &node.kind, &stand.attrs)?;
         let mtime = node.attrs.mtime;
         let mtime = Time { secs: mtime.secs, nanos: mtime.nanos };
-        self.work.set_times(temp, SetTime::To(source.atime), SetTime::To(mtime))
+        temp.set_times(SetTime::To(source.atime), SetTime::To(mtime))
     }
 
     /// Owner, extended attributes and mode.
-    pub(super) fn put_owner_and_mode(&self, temp: &[u8], kind: &Kind, attrs: &Attrs) -> Result<(), SysError> {
-        self.work.chown(temp, attrs.uid, attrs.gid)?;
+    pub(super) fn put_owner_and_mode(&self, temp: Temp<'_>, kind: &Kind, attrs: &Attrs) -> Result<(), SysError> {
+        if (attrs.uid, attrs.gid) != self.given {
+            temp.set_owner(attrs.uid, attrs.gid)?;
+        }
         for (name, value) in &attrs.xattrs {
-            self.work.set_xattr(temp, &self.marks.escape(name), value)?;
+            temp.set_xattr(&self.marks.escape(name), value)?;
         }
         if !matches!(kind, Kind::Symlink { .. }) {
-            self.work.chmod(temp, attrs.mode)?;
+            temp.set_mode(attrs.mode)?;
         }
         Ok(())
     }
@@ -40,12 +86,12 @@ impl Carrier {
     /// Sets a mark on something that may not be able to carry it: `user.*` is for files and directories alone (xattr(7)).
     pub(super) fn set_mark_if_it_can(
         &self,
-        temp: &[u8],
+        temp: Temp<'_>,
         kind: &Kind,
         mark: &[u8],
         value: &[u8],
     ) -> Result<(), SysError> {
-        match self.work.set_xattr(temp, mark, value) {
+        match temp.set_xattr(mark, value) {
             Err(error)
                 if error.errno() == Errno::PERM && !matches!(kind, Kind::File { .. } | Kind::Directory { .. }) =>
             {

@@ -7,6 +7,7 @@ use mica_sys::process::FsIds;
 use mica_sys::{Dir, Errno, File, FileKind, SetTime, SysError};
 
 use super::acl::DefaultAcl;
+use super::attributes::Temp;
 use super::mark::CAPABILITY;
 use super::{Carrier, CarryError, Context, New, Run, Source, Stand};
 
@@ -43,7 +44,7 @@ impl<C: Context> Run<'_, C> {
                 self.carrier.make(&temp, &kind)?;
                 let bare = New { kind, mode: 0, ..asked };
                 let attrs = given(&self.stand(At::Old)?.dir, &bare)?;
-                self.carrier.put_owner_and_mode(&temp, &bare.kind, &attrs)?;
+                self.carrier.put_owner_and_mode(self.carrier.temp(&temp, None), &bare.kind, &attrs)?;
             }
         }
         Ok(())
@@ -67,8 +68,9 @@ impl<C: Context> Run<'_, C> {
         }
         let later = content == Content::Later;
         let lower = if later || joining { Some(self.context.lower_path(spot)?) } else { None };
-        let temp = self.begin();
-        let file = self.carrier.make(&temp, &source.node.kind)?;
+        let name = self.begin();
+        let file = self.carrier.make(&name, &source.node.kind)?;
+        let temp = self.carrier.temp(&name, file.as_ref());
         if let (Some(file), Kind::File { size, .. }) = (&file, &source.node.kind) {
             match cut {
                 Some(cut) => self.put_start(spot, file, *size, cut.size)?,
@@ -76,22 +78,22 @@ impl<C: Context> Run<'_, C> {
             }
         }
         // The mode may take the right to set attributes away, even from whoever owns the file.
-        self.put_marks(&temp, &source)?;
+        self.put_marks(temp, &source)?;
         if let Some(lower) = lower {
             let (kind, marks) = (&source.node.kind, self.carrier.marks);
             if joining {
                 self.carrier.say_joins()?;
                 let value = [b"/", lower.as_bytes()].concat();
-                self.carrier.set_mark_if_it_can(&temp, kind, marks.joining(), &value)?;
+                self.carrier.set_mark_if_it_can(temp, kind, marks.joining(), &value)?;
             }
             if later {
-                self.carrier.redirect(&self.carrier.work, &temp, RedirectKind::Absolute, lower)?;
-                self.carrier.work.set_xattr(&temp, marks.metacopy(), b"")?;
+                self.carrier.redirect(&self.carrier.work, &name, RedirectKind::Absolute, lower)?;
+                temp.set_xattr(marks.metacopy(), b"")?;
             }
         }
-        self.carrier.put_attributes(&temp, &source)?;
+        self.carrier.put_attributes(temp, &source)?;
         if cut.is_some() {
-            self.carrier.work.set_times(&temp, SetTime::Keep, SetTime::Now)?;
+            temp.set_times(SetTime::Keep, SetTime::Now)?;
         }
         Ok(())
     }
@@ -121,7 +123,7 @@ impl<C: Context> Run<'_, C> {
         if self.carrier.volatile { Ok(()) } else { file.sync_content() }
     }
 
-    fn put_marks(&self, temp: &[u8], source: &Source) -> Result<(), SysError> {
+    fn put_marks(&self, temp: Temp<'_>, source: &Source) -> Result<(), SysError> {
         let (carrier, kind) = (self.carrier, &source.node.kind);
         carrier.set_mark_if_it_can(temp, kind, carrier.marks.origin(), b"")?;
         if let Some(number) = source.number {
@@ -132,10 +134,11 @@ impl<C: Context> Run<'_, C> {
 
     pub(super) fn dress_directory(&mut self, spot: &C::Spot) -> Result<(), CarryError> {
         let source = self.context.source(spot)?;
-        let temp = self.begin();
-        self.carrier.make(&temp, &source.node.kind)?;
-        self.put_marks(&temp, &source)?;
-        Ok(self.carrier.put_attributes(&temp, &source)?)
+        let name = self.begin();
+        self.carrier.make(&name, &source.node.kind)?;
+        let temp = self.carrier.temp(&name, None);
+        self.put_marks(temp, &source)?;
+        Ok(self.carrier.put_attributes(temp, &source)?)
     }
 
     /// What stands there is a directory of the upper; of its attributes only those marks are left out that say where its names come from.
@@ -162,7 +165,7 @@ impl<C: Context> Run<'_, C> {
         let attrs = given(&self.stand(At::New)?.dir, new)?;
         let temp = self.begin();
         let file = self.carrier.make(&temp, &new.kind)?;
-        self.carrier.put_owner_and_mode(&temp, &new.kind, &attrs)?;
+        self.carrier.put_owner_and_mode(self.carrier.temp(&temp, file.as_ref()), &new.kind, &attrs)?;
         if opaque {
             self.carrier.work.set_xattr(&temp, self.carrier.marks.opaque(), b"y")?;
         }
@@ -235,10 +238,10 @@ impl Carrier {
     pub(crate) fn copy_unnamed(&self, source: &Source, content: Option<&File>) -> Result<File, SysError> {
         let temp = self.temporary();
         let copied = self.make(&temp, &source.node.kind).and_then(|file| {
-            if let (Some(file), Some(content)) = (file, content) {
+            if let (Some(file), Some(content)) = (&file, content) {
                 file.copy_from(content)?;
             }
-            self.put_attributes(&temp, source)?;
+            self.put_attributes(self.temp(&temp, file.as_ref()), source)?;
             self.work.open_path(&temp)
         });
         self.discard(&temp);

@@ -104,7 +104,7 @@ impl Carrier {
             prefix: std::str::from_utf8(marks.prefix()).unwrap_or_default(),
             source,
         })?;
-        let whiteouts = try_whiteout(&work).map_err(in_work)?;
+        let (whiteouts, given) = try_whiteout(&work).map_err(in_work)?;
         let carrier = Self {
             upper,
             base,
@@ -116,6 +116,7 @@ impl Carrier {
             whiteouts,
             umask: umask().map_err(in_work)?,
             ids: (effective_uid(), effective_gid()),
+            given,
             serial: AtomicU64::new(0),
             says_joins: AtomicBool::new(false),
         };
@@ -189,13 +190,20 @@ fn try_mark(work: &Dir, marks: Marks) -> Result<(), SysError> {
     work.remove_own_xattr(marks.origin())
 }
 
-fn try_whiteout(work: &Dir) -> Result<Whiteouts, SysError> {
-    const TRIED: &[u8] = b"whiteout";
-    match work.mknod(TRIED, FileKind::CharDevice, 0, 0, 0) {
-        Ok(()) => work.unlink(TRIED).map(|()| Whiteouts::Devices),
-        Err(error) if error.errno() == Errno::PERM => Ok(Whiteouts::Files),
-        Err(error) => Err(error),
-    }
+/// How whiteouts can be kept, and the owner that is given to what is made: the directory and its mount have a say in the group.
+fn try_whiteout(work: &Dir) -> Result<(Whiteouts, (u32, u32)), SysError> {
+    const TRIED: &[u8] = b"tried";
+    let whiteouts = match work.mknod(TRIED, FileKind::CharDevice, 0, 0, 0) {
+        Ok(()) => Whiteouts::Devices,
+        Err(error) if error.errno() == Errno::PERM => {
+            work.create_file(TRIED, 0)?;
+            Whiteouts::Files
+        }
+        Err(error) => return Err(error),
+    };
+    let found = work.stat(TRIED)?;
+    work.unlink(TRIED)?;
+    Ok((whiteouts, (found.uid, found.gid)))
 }
 
 fn was_volatile(base: &Dir) -> Result<bool, SysError> {

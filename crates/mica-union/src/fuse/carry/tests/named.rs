@@ -447,6 +447,30 @@ fn whiteouts_are_files_where_devices_cannot_be() {
     });
 }
 
+/// What is made in work has its group then.
+#[test]
+fn a_copy_has_its_owner_where_the_work_directory_gives_a_group() {
+    needs!(root);
+    let scratch = Scratch::in_memory();
+    let disk = Disk::new(&scratch, Marks::Trusted);
+    let work = Dir::open(&disk.work).unwrap();
+    work.chown_self(0, 77).unwrap();
+    work.chmod_self(0o2755).unwrap();
+    for (name, gid) in [("root", 0), ("given", 77), ("other", 5)] {
+        std::fs::write(disk.lowers[0].join(name), "content").unwrap();
+        lower(&disk).chown(name.as_bytes(), 0, gid).unwrap();
+        lower(&disk).mkdir(format!("{name}-dir").as_bytes(), 0o755).unwrap();
+        lower(&disk).chown(format!("{name}-dir").as_bytes(), 0, gid).unwrap();
+    }
+    let carrier = disk.open();
+    for (name, gid) in [("root", 0), ("given", 77), ("other", 5)] {
+        for name in [name.to_owned(), format!("{name}-dir")] {
+            run(&disk, &carrier, &Act::Touch(name.clone())).unwrap();
+            assert_eq!(upper(&disk).stat(name.as_bytes()).unwrap().gid, gid, "{name}");
+        }
+    }
+}
+
 /// They are links of one device; when that has all that the file system gives one, 65,000 on ext4, there is another.
 #[test]
 fn whiteouts_are_one_file_and_never_too_many() {
