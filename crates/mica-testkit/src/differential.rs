@@ -81,6 +81,9 @@ const ROUND: u64 = 200;
 const BATCH: u64 = 25;
 const COMMIT: u64 = 100;
 
+/// After so many operations it is told how far a run is.
+const TOLD: u64 = 100_000;
+
 /// How often a failing round is played again to make it shorter.
 const REPLAYS: u32 = 300;
 
@@ -101,6 +104,9 @@ impl Plan<'_> {
                 Ok(met) => met,
                 Err((script, failure)) => panic!("{}", self.report(seed, &drivers, script, &failure)),
             };
+            if (done + met.operations) / TOLD > done / TOLD {
+                eprintln!("seed {}: {} operations, {} rounds", self.seed, done + met.operations, number + 1);
+            }
             done += met.operations;
             team.iter().for_each(|at| tables[*at].add(&met));
             number += 1;
