@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use mica_core::{Attrs, Change, RelPath, Stack};
 use mica_layer::tar::{Archive, Entry};
 use mica_layer::{DirLayer, Limits, Marks, Over, Pack, Reach, Unpack, diff_upper, pack, unpack};
 use mica_sys::Dir;
-use mica_union::{Driver, Mounted, UnionDirs, UpperDirs};
+use mica_union::{Driver, Mounted, UnionDirs, UnionError, UpperDirs};
 
 use super::attempt::{Outcome, copy_up, part};
 use super::base::{self, Shown};
@@ -24,6 +25,9 @@ use crate::{Scratch, Snapshot, Tree};
 
 /// What went otherwise, as text for a person.
 pub(super) type Failure = String;
+
+/// How long an upper may be in use by a server that ends.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A driver in a round: its upper and its mount.
 struct Seat<'a> {
@@ -144,7 +148,15 @@ impl<'a> Round<'a> {
     fn mount(&mut self) -> Result<(), Failure> {
         let lowers = self.paths();
         for seat in &mut self.seats {
-            let mounted = seat.driver.mount(&seat.dirs(&lowers, self.plan.marks));
+            let dirs = seat.dirs(&lowers, self.plan.marks);
+            let since = Instant::now();
+            let mounted = loop {
+                match seat.driver.mount(&dirs) {
+                    // On a machine with much to do, the server of the mount before takes long to end.
+                    Err(UnionError::InUse { .. }) if since.elapsed() < PATIENCE => {}
+                    mounted => break mounted,
+                }
+            };
             let mounted = mounted.map_err(|error| format!("{} does not mount: {error:?}", seat.driver.name()))?;
             let root = mounted.dir().map_err(|error| error.to_string())?;
             seat.mounted = Some((mounted, root));

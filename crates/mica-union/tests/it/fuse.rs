@@ -241,3 +241,29 @@ fn who_opened_a_file_before_it_came_up_reads_what_came_up() {
         assert_eq!(place.in_upper("large").len(), usize::try_from(LENGTH).unwrap());
     });
 }
+
+/// What is made while a directory is read is not read in turn, or who renames all that he finds never ends (CVE-2024-46701 was the same on tmpfs).
+#[test]
+fn who_renames_each_name_that_he_reads_comes_to_an_end() {
+    needs!(root, fuse);
+    const NAMES: usize = 3000;
+    let place = Place::new(&Fuse::in_process());
+    let directory = place.path("many");
+    fs::create_dir(&directory).unwrap();
+    for number in 0..NAMES {
+        fs::write(directory.join(number.to_string()), "").unwrap();
+    }
+    let mut read = 0;
+    for entry in fs::read_dir(&directory).unwrap().take(NAMES + 1) {
+        fs::rename(entry.unwrap().path(), directory.join(format!("new{read}"))).unwrap();
+        read += 1;
+    }
+    assert_eq!((read, fs::read_dir(&directory).unwrap().count()), (NAMES, NAMES));
+    assert!(
+        fs::read_dir(&directory).unwrap().all(|entry| entry
+            .unwrap()
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(b"new"))
+    );
+}

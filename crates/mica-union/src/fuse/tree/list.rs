@@ -29,7 +29,8 @@ pub(crate) struct Listed<'a> {
 const BATCH: usize = 128;
 
 impl Tree {
-    /// Lists the names of a directory after a cookie, 0 being before the first; `each` says whether there is room for more. With `nodes`, every name comes with its node, which
+    /// Lists the names of a directory from where the name with a cookie was listed, 0 being before the first, the newest name first: what is made meanwhile is not listed, so that
+    /// who renames what it reads comes to an end. `each` says whether there is room for more. With `nodes`, every name comes with its node, which
     /// the caller counts as looked up if it tells the kernel. A name that goes while it is listed is left out. No names may be locked.
     ///
     /// # Errors
@@ -58,11 +59,12 @@ impl Tree {
         if !directory.read().complete {
             self.complete(dir, directory)?;
         }
-        let mut from = from;
+        // Behind `..` comes the newest.
+        let mut from = if from <= 2 { u64::MAX } else { from };
         loop {
             let batch: Vec<_> = {
                 let names = directory.read();
-                let shown = names.after(from).filter(|(entry, _)| entry.what != What::Whiteout);
+                let shown = names.before(from).filter(|(entry, _)| entry.what != What::Whiteout);
                 shown.take(BATCH).map(|(entry, name)| (*entry, Box::<[u8]>::from(name))).collect()
             };
             let Some((last, _)) = batch.last() else { return Ok(()) };

@@ -108,6 +108,13 @@ impl Names {
         rest.iter().filter(|entry| entry.length > 0).map(|entry| (entry, text_of(&self.text, entry)))
     }
 
+    /// What was before the name with this cookie, hidden names too, the newest first.
+    pub(crate) fn before(&self, cookie: u64) -> impl Iterator<Item = (&Entry, &[u8])> {
+        let end = self.entries.partition_point(|entry| entry.cookie < cookie);
+        let rest = self.entries.get(..end).unwrap_or_default();
+        rest.iter().rev().filter(|entry| entry.length > 0).map(|entry| (entry, text_of(&self.text, entry)))
+    }
+
     /// The nodes that names lead to.
     pub(crate) fn shown(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
         self.after(0).filter(|(entry, _)| entry.what != What::Whiteout)
