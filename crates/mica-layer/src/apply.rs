@@ -46,11 +46,11 @@ pub enum Mounts {
 }
 
 impl Mounts {
-    /// How a directory of the target is opened.
+    /// How a directory of the target is opened. On the way to what changed may be one that this process can pass through and not list.
     fn open(self) -> crate::ladder::Open {
         match self {
-            Self::Refused => Dir::open_dir_same_mount,
-            Self::Entered => Dir::open_dir,
+            Self::Refused => Dir::open_dir_or_place_same_mount,
+            Self::Entered => Dir::open_dir_or_place,
         }
     }
 }
@@ -264,7 +264,10 @@ impl Applier<'_> {
                 if replaced {
                     self.clear(&entered, &path, &names)?;
                 }
-                let now = look_at_self(&entered, &path, Some(self.marks))?;
+                let now = look(dir, name.as_bytes(), &path, Some(self.marks))?.map(|seen| seen.entry);
+                let Some(LayerEntry::Node(now)) = now else {
+                    return Err(wrong(SysError::new("statx", name.as_bytes(), Errno::NOENT)));
+                };
                 let stands = stand_in(&now.kind, &now.attrs, &self.ability).attrs;
                 let differs = match &*stands {
                     stands if *stands == node.attrs => Differs::Nothing,

@@ -80,15 +80,18 @@ impl Dir {
     /// As [`open_dir`](Self::open_dir), where it is not that.
     pub fn open_dir_or_place(&self, path: &[u8]) -> Result<Self> {
         match self.open_dir(path) {
-            Err(error) if error.is_denied() => {
-                let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-                let named = if path.is_empty() { b"." } else { path };
-                again(|| rustix::fs::openat2(&self.fd, named, DIRECTORY | OFlags::PATH, Mode::empty(), how))
-                    .map(Self::from_fd)
-                    .map_err(|errno| SysError::new("openat2", path, errno))
-            }
+            Err(error) if error.is_denied() => self.place(path, ResolveFlags::empty()),
             opened => opened,
         }
+    }
+
+    /// Opens a directory for its path alone.
+    fn place(&self, path: &[u8], how: ResolveFlags) -> Result<Self> {
+        let how = how | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let named = if path.is_empty() { b"." } else { path };
+        again(|| rustix::fs::openat2(&self.fd, named, DIRECTORY | OFlags::PATH, Mode::empty(), how))
+            .map(Self::from_fd)
+            .map_err(|errno| SysError::new("openat2", path, errno))
     }
 
     /// The directory in which this one is, for its path alone (`O_PATH`); of a root, itself. It is how the place of a directory is found out, and no way into
@@ -119,6 +122,17 @@ impl Dir {
         let how =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         self.resolve(path, how)
+    }
+
+    /// As [`Dir::open_dir_or_place`], on the same mount.
+    ///
+    /// # Errors
+    /// As [`Dir::open_dir_same_mount`].
+    pub fn open_dir_or_place_same_mount(&self, path: &[u8]) -> Result<Self> {
+        match self.open_dir_same_mount(path) {
+            Err(error) if error.is_denied() => self.place(path, ResolveFlags::NO_XDEV),
+            opened => opened,
+        }
     }
 
     /// Opens a directory at or under this one, where symlinks are followed as if this directory were `/`.
