@@ -77,10 +77,12 @@ mod refusal;
 mod rules;
 mod step;
 
-pub use by_path::{Group, Lowers, Redirect, Shows, Standing, StandingKind, StandingLeaf, Union, Upper};
+pub use by_path::{
+    Group, JoiningMark, Links, Lowers, Redirect, Shows, Standing, StandingKind, StandingLeaf, Union, Up, Upper,
+};
 pub use facts::{
-    Below, Data, Features, Here, How, LEAST_METACOPY, LeafKind, LowerLeaf, Merge, Names, Op, Parent, Place, Relation,
-    Rename, UpperLeaf, XattrChange,
+    Below, Data, Features, Here, How, Joining, Known, LEAST_METACOPY, LeafKind, LowerLeaf, Merge, Names, Op, Parent,
+    Place, Relation, Rename, UpperLeaf, XattrChange,
 };
 pub use refusal::{Errno, Refusal};
 pub use rules::plan;

@@ -1,6 +1,6 @@
 //! What is below an upper: what shows there, and the content of its files.
 
-use mica_core::plan::Lowers;
+use mica_core::plan::Links;
 use mica_core::{Kind, Layer, Name, RelPath, Resolved, Stack};
 use mica_sys::File;
 
@@ -35,11 +35,11 @@ pub trait Below: Sync {
     /// When a layer that had to be asked cannot be read.
     fn names(&self, path: &RelPath) -> Result<Option<Vec<Name>>, LayerError>;
 
-    /// All paths that show the file at `path`, itself included. Looks at all that shows.
+    /// The paths that show the file at `path`, itself included. Looks at all that shows, but for directories of a live layer that this process may not list.
     ///
     /// # Errors
     /// When a layer that had to be asked cannot be read.
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, LayerError>;
+    fn links(&self, path: &RelPath) -> Result<Links, LayerError>;
 
     /// The content of the regular file that shows at `path`; `None` when none does.
     ///
@@ -57,8 +57,8 @@ impl<L: Files + Sync> Below for Stack<L> {
         Self::names(self, path)
     }
 
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, LayerError> {
-        Lowers::links(self, path)
+    fn links(&self, path: &RelPath) -> Result<Links, LayerError> {
+        self.links_but(path, LayerError::is_denied)
     }
 
     fn open(&self, path: &RelPath) -> Result<Option<File>, LayerError> {

@@ -68,6 +68,11 @@ pub enum LayerError {
 }
 
 impl LayerError {
+    /// Whether a name could not be read for want of the right to.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Tree(crate::TreeError::Read { source, .. }) if source.is_denied())
+    }
+
     /// A refused system call, with what it was for.
     pub(crate) fn sys(what: &'static str) -> impl FnOnce(SysError) -> Self {
         move |source| Self::Sys { what, source }

@@ -104,7 +104,8 @@ impl Marks {
     }
 
     /// The attribute of a file that has been brought up from a lower file of several names, not all of which may be links of it yet; its value is that file's lower
-    /// path with a leading slash. Ours alone: overlayfs knows no such thing.
+    /// path with a leading slash. A `=` goes before that when all names that were found are links of it, and there may be others below directories that nobody could
+    /// list. Ours alone: overlayfs knows no such thing.
     #[must_use]
     pub const fn joining(self) -> &'static [u8] {
         match self {

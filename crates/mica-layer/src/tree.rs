@@ -5,7 +5,7 @@
 //! What the kernel's overlayfs would make of the directory as a layer is what is read here: a device 0:0 is a whiteout,
 //! an attribute makes a directory opaque, escaped attributes lose the escape and the overlay's own are not shown.
 
-use mica_core::plan::Redirect;
+use mica_core::plan::{JoiningMark, Redirect};
 use mica_core::{Attrs, Kind, LayerEntry, Name, Node, Rdev, RelPath, Timestamp, Xattrs};
 use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
 
@@ -276,11 +276,9 @@ impl Said {
                     said.device = value(&name)?.and_then(|value| device_of(&value));
                 }
                 _ if name == marks.joining() => {
-                    let path_of = |value: &[u8]| match Redirect::parse(value) {
-                        Some(Redirect::Absolute(path)) => Some(path),
-                        _ => None,
-                    };
-                    said.leads.joining = leading(value(&name)?, path_of, "mica.joining", path)?;
+                    let mark = leading(value(&name)?, JoiningMark::parse, "mica.joining", path)?;
+                    // What is settled has every name that a reader could find.
+                    said.leads.joining = mark.filter(|mark| !mark.settled).map(|mark| mark.from);
                 }
                 // impure, nlink, uuid, protattr: what overlayfs remembers for itself.
                 _ => {}

@@ -3,7 +3,9 @@
 //! This is the simple way to the facts, for whoever keeps no nodes in memory. A union is itself something that lowers can be, so
 //! layers that hold redirects may stand on each other.
 
-use super::{Below, Data, Here, LEAST_METACOPY, LeafKind, LowerLeaf, Merge, Names, Parent, Place, UpperLeaf};
+use super::{
+    Below, Data, Here, Joining, Known, LEAST_METACOPY, LeafKind, LowerLeaf, Merge, Names, Parent, Place, UpperLeaf,
+};
 use crate::{Kind, Layer, Name, RelPath, Stack};
 
 /// A redirect as it is read.
@@ -42,6 +44,34 @@ impl Redirect {
             Self::Absolute(path) => Some(path.clone()),
             Self::Relative(name) => Some(lower?.parent()?.join(name)),
         }
+    }
+}
+
+/// The mark joining as it is read: `/PATH` while names may be left to be linked that were found, and `=/PATH` after.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JoiningMark {
+    /// The lower path of the file.
+    pub from: RelPath,
+    /// All names that were found are links of it.
+    pub settled: bool,
+}
+
+impl JoiningMark {
+    /// Reads the mark's value; `None` for what says no path.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let rest = value.strip_prefix(b"=");
+        match Redirect::parse(rest.unwrap_or(value))? {
+            Redirect::Absolute(from) => Some(Self { from, settled: rest.is_some() }),
+            Redirect::Relative(_) => None,
+        }
+    }
+
+    /// The mark's value.
+    #[must_use]
+    pub fn value(&self) -> Vec<u8> {
+        let start: &[u8] = if self.settled { b"=/" } else { b"/" };
+        [start, self.from.as_bytes()].concat()
     }
 }
 
@@ -103,11 +133,19 @@ pub trait Upper {
     /// When the upper cannot be read.
     fn names(&self, path: &RelPath) -> Result<Vec<Name>, Self::Error>;
 
-    /// All paths of the file at `path`, itself included.
+    /// The paths of the file at `path`, itself included.
     ///
     /// # Errors
     /// When the upper cannot be read.
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, Self::Error>;
+    fn links(&self, path: &RelPath) -> Result<Links, Self::Error>;
+
+    /// The files that [`Step::Keep`](super::Step::Keep) keeps. An upper that is only read has none: no name shows them.
+    ///
+    /// # Errors
+    /// When the work directory cannot be read.
+    fn kept(&self) -> Result<Vec<StandingLeaf>, Self::Error> {
+        Ok(Vec::new())
+    }
 }
 
 /// What shows at a path of lowers.
@@ -117,6 +155,23 @@ pub enum Shows {
     Directory,
     /// Another file.
     Leaf(StandingKind),
+}
+
+/// Paths that show one file of lowers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    /// The paths that were found, in any order.
+    pub paths: Vec<RelPath>,
+    /// Whether there may be more.
+    pub known: Known,
+}
+
+impl Links {
+    /// These paths, which are all.
+    #[must_use]
+    pub const fn all(paths: Vec<RelPath>) -> Self {
+        Self { paths, known: Known::All }
+    }
 }
 
 /// Lowers that can be asked.
@@ -130,11 +185,11 @@ pub trait Lowers {
     /// When a lower cannot be read.
     fn shows(&self, path: &RelPath) -> Result<Option<Shows>, Self::Error>;
 
-    /// All paths that show the file at `path`, itself included, in any order.
+    /// The paths that show the file at `path`, itself included.
     ///
     /// # Errors
     /// When a lower cannot be read.
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, Self::Error>;
+    fn links(&self, path: &RelPath) -> Result<Links, Self::Error>;
 }
 
 impl<T: Lowers + ?Sized> Lowers for &T {
@@ -144,7 +199,7 @@ impl<T: Lowers + ?Sized> Lowers for &T {
         (**self).shows(path)
     }
 
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, Self::Error> {
+    fn links(&self, path: &RelPath) -> Result<Links, Self::Error> {
         (**self).links(path)
     }
 }
@@ -156,7 +211,7 @@ impl<T: Lowers + ?Sized> Lowers for Box<T> {
         (**self).shows(path)
     }
 
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, Self::Error> {
+    fn links(&self, path: &RelPath) -> Result<Links, Self::Error> {
         (**self).links(path)
     }
 }
@@ -173,14 +228,31 @@ impl<L: Layer> Lowers for Stack<L> {
         }))
     }
 
-    /// Walks all that shows, where the file has a link group or shows through a link to a parent layer's file. Who has an index keeps
-    /// the answer.
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, L::Error> {
-        let Some(file) = self.resolve(path)? else { return Ok(Vec::new()) };
+    fn links(&self, path: &RelPath) -> Result<Links, L::Error> {
+        self.links_but(path, |_| false)
+    }
+}
+
+impl<L: Layer> Stack<L> {
+    /// All paths that show the file at `path`, itself included: walks all that shows. Who has an index keeps the answer. A directory whose names an error keeps
+    /// that `is_closed` knows is passed over, and there may be more names then.
+    ///
+    /// # Errors
+    /// The first other error of a layer.
+    pub fn links_but(&self, path: &RelPath, is_closed: impl Fn(&L::Error) -> bool) -> Result<Links, L::Error> {
+        let mut known = Known::All;
+        let Some(file) = self.resolve(path)? else { return Ok(Links::all(Vec::new())) };
         let mut same = Vec::new();
         let mut unread = vec![RelPath::root()];
         while let Some(directory) = unread.pop() {
-            for name in self.names(&directory)?.unwrap_or_default() {
+            let names = match self.names(&directory) {
+                Err(error) if is_closed(&error) => {
+                    known = Known::Some;
+                    continue;
+                }
+                names => names?.unwrap_or_default(),
+            };
+            for name in names {
                 let at = directory.join(&name);
                 let Some(found) = self.resolve(&at)? else { continue };
                 if found.node.kind.is_directory() {
@@ -195,17 +267,36 @@ impl<L: Layer> Lowers for Stack<L> {
                 }
             }
         }
-        Ok(same)
+        if known == Known::Some && !same.contains(path) {
+            same.push(path.clone());
+        }
+        // What has one link has one name.
+        Ok(Links { paths: same, known: if file.node.link_group.is_some() { known } else { Known::All } })
     }
 }
 
+/// Where a file is that has been brought up and is joining.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Up {
+    /// It stands at this name.
+    At(RelPath),
+    /// It has no name, and is this one of those that are kept ([`Upper::kept`]).
+    Kept(usize),
+}
+
 /// The names of a lower file, as a union over it shows them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// A name at which the file that has been brought up and is joining stands.
-    pub up: Option<RelPath>,
+    /// The file that has been brought up and is joining.
+    pub up: Option<Up>,
     /// The names that show the lower file still.
     pub lower: Vec<RelPath>,
+    /// Whether there may be more.
+    pub known: Known,
+}
+
+impl Group {
+    const NONE: Self = Self { up: None, lower: Vec::new(), known: Known::All };
 }
 
 /// An upper over lowers.
@@ -256,7 +347,7 @@ where
             (Some(Standing::Leaf(leaf)), _) => Here::Leaf(UpperLeaf {
                 regular: matches!(leaf.kind, StandingKind::Regular { .. }),
                 data: data(leaf),
-                joining: leaf.joining.is_some(),
+                joining: self.joining(leaf)?,
             }),
             (Some(Standing::Directory { opaque, redirect }), _) => {
                 let merges = self.merges_at(&spot)?.is_some();
@@ -303,41 +394,78 @@ where
     /// The first error of the upper or a lower.
     pub fn group(&self, path: &RelPath) -> Result<Group, U::Error> {
         match self.spot(path)? {
-            Some(Spot { standing: None, lower: Some(lower), below: Some(Shows::Leaf(_)), .. }) => self.group_of(&lower),
+            Some(Spot { standing: None, lower: Some(lower), below: Some(Shows::Leaf(_)), .. }) => {
+                let group = self.group_of(&lower)?;
+                Ok(Group { up: self.up_of(&lower)?.map(|(up, _)| up), ..group })
+            }
             Some(Spot { standing: Some(Standing::Leaf(StandingLeaf { joining: Some(lower), .. })), .. }) => {
                 let group = self.group_of(&lower)?;
-                Ok(Group { up: Some(path.clone()), ..group })
+                Ok(Group { up: Some(Up::At(path.clone())), ..group })
             }
-            _ => Ok(Group::default()),
+            _ => Ok(Group::NONE),
         }
     }
 
+    /// Without where it is up.
     fn group_of(&self, lower: &RelPath) -> Result<Group, U::Error> {
-        let mut group = Group::default();
-        for one in self.lowers.links(lower)? {
+        let Links { paths, known } = self.lowers.links(lower)?;
+        let mut group = Group { known, ..Group::NONE };
+        for one in paths {
             let Some((at, rest)) = self.nearest(&one)? else { continue };
             let first = rest.names().next().map_or_else(|| at.clone(), |name| at.join(&name));
-            match self.upper.standing(&first)? {
-                None => group.lower.push(at.join_path(&rest)),
-                // Before a joining file gets other names than those of the lower one, its joining is finished.
-                Some(Standing::Leaf(StandingLeaf { joining: Some(_), .. })) if rest.depth() == 1 => {
-                    group.up = Some(first)
-                }
-                Some(_) => {}
+            if self.upper.standing(&first)?.is_none() {
+                group.lower.push(at.join_path(&rest));
             }
         }
         Ok(group)
     }
 
+    /// The file of the upper that the one at `lower` is, where it is joining: at whatever name, and also without any.
+    fn up_of(&self, lower: &RelPath) -> Result<Option<(Up, StandingLeaf)>, U::Error> {
+        let same = self.lowers.links(lower)?.paths;
+        let is_it = |leaf: &StandingLeaf| match &leaf.joining {
+            None => Ok(false),
+            Some(from) if from == lower || same.contains(from) => Ok(true),
+            // It came up by a name that is found only from itself.
+            Some(from) => Ok(self.lowers.links(from)?.paths.contains(lower)),
+        };
+        let mut unread = vec![RelPath::root()];
+        while let Some(directory) = unread.pop() {
+            for name in self.upper.names(&directory)? {
+                let at = directory.join(&name);
+                match self.upper.standing(&at)? {
+                    Some(Standing::Directory { .. }) => unread.push(at),
+                    Some(Standing::Leaf(leaf)) if is_it(&leaf)? => return Ok(Some((Up::At(at), leaf))),
+                    _ => {}
+                }
+            }
+        }
+        for (number, leaf) in self.upper.kept()?.into_iter().enumerate() {
+            if is_it(&leaf)? {
+                return Ok(Some((Up::Kept(number), leaf)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn joining(&self, leaf: &StandingLeaf) -> Result<Joining, U::Error> {
+        let Some(lower) = &leaf.joining else { return Ok(Joining::No) };
+        let group = self.group_of(lower)?;
+        Ok(if group.lower.is_empty() && group.known == Known::Some {
+            Joining::Settled
+        } else {
+            Joining::Names(group.known)
+        })
+    }
+
     fn lower_names(&self, path: &RelPath, spot: &Spot) -> Result<Names, U::Error> {
         let Some(lower) = &spot.lower else { return Ok(Names::One) };
         let group = self.group_of(lower)?;
-        if let Some(up) = group.up
-            && let Some(Standing::Leaf(leaf)) = self.upper.standing(&up)?
-        {
-            return Ok(Names::Joining(data(&leaf)));
+        if let Some((_, leaf)) = self.up_of(lower)? {
+            return Ok(Names::Joining(data(&leaf), group.known));
         }
-        Ok(if group.lower.iter().any(|name| name != path) { Names::Several } else { Names::One })
+        let has_more = group.known == Known::Some || group.lower.iter().any(|name| name != path);
+        Ok(if has_more { Names::Several(group.known) } else { Names::One })
     }
 
     /// The directory of the upper that merges with the deepest directory above `lower`, and what of `lower` is under that.
@@ -427,14 +555,21 @@ where
         }))
     }
 
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, U::Error> {
-        let Group { up, mut lower } = self.group(path)?;
-        match (up, self.upper.standing(path)?) {
-            (Some(up), _) => lower.extend(self.upper.links(&up)?),
-            (None, Some(Standing::Leaf(_))) => lower.extend(self.upper.links(path)?),
-            _ => {}
+    fn links(&self, path: &RelPath) -> Result<Links, U::Error> {
+        let Group { up, lower: mut paths, mut known } = self.group(path)?;
+        let stands = match (up, self.upper.standing(path)?) {
+            (Some(Up::At(up)), _) => Some(up),
+            (None, Some(Standing::Leaf(_))) => Some(path.clone()),
+            _ => None,
+        };
+        if let Some(stands) = stands {
+            let links = self.upper.links(&stands)?;
+            paths.extend(links.paths);
+            if links.known == Known::Some {
+                known = Known::Some;
+            }
         }
-        Ok(lower)
+        Ok(Links { paths, known })
     }
 }
 
@@ -482,5 +617,24 @@ mod value_tests {
         assert_eq!(Redirect::Absolute(path.clone()).lead(None), Some(path));
         assert_eq!(Redirect::Relative(name.clone()).lead(Some(&below)), RelPath::parse(b"d/c").ok());
         assert_eq!(Redirect::Relative(name).lead(None), None);
+    }
+
+    #[test]
+    fn the_mark_joining_is_a_path_from_the_root_settled_or_not() {
+        let from = RelPath::parse(b"a/b \xff").unwrap();
+        for (value, says) in [
+            (&b"/a/b \xff"[..], Some(JoiningMark { from: from.clone(), settled: false })),
+            (b"=/a/b \xff", Some(JoiningMark { from: from.clone(), settled: true })),
+            (b"a", None),
+            (b"=a", None),
+            (b"=", None),
+            (b"", None),
+            (b"==/a", None),
+        ] {
+            assert_eq!(JoiningMark::parse(value), says, "{value:?}");
+            if let Some(says) = says {
+                assert_eq!(says.value(), value);
+            }
+        }
     }
 }

@@ -50,15 +50,24 @@ pub enum LeafKind {
     Other,
 }
 
+/// Whether all names of a lower file are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Known {
+    /// All are.
+    All,
+    /// There may be more: it has more links than were found, and a directory of the lower could not be listed.
+    Some,
+}
+
 /// The names of a lower file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Names {
     /// No other name of it shows.
     One,
-    /// Others show, and all of them show the lower file.
-    Several,
-    /// At others the file has been brought up and is joining, as a crash leaves it.
-    Joining(Data),
+    /// Others show or may show, and all of them show the lower file.
+    Several(Known),
+    /// The file has been brought up at others, or has lost those, and is joining.
+    Joining(Data, Known),
 }
 
 /// A lower file that is no directory.
@@ -70,6 +79,17 @@ pub struct LowerLeaf {
     pub names: Names,
 }
 
+/// Which names of the lower file a file in the upper may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Joining {
+    /// None: it is not joining.
+    No,
+    /// Names that are known.
+    Names(Known),
+    /// None that is known. There may be others ([`Known::Some`]), and it stays joining.
+    Settled,
+}
+
 /// A file in the upper that is no directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UpperLeaf {
@@ -77,8 +97,8 @@ pub struct UpperLeaf {
     pub regular: bool,
     /// Where its content is.
     pub data: Data,
-    /// It is joining: names of the lower file that it was brought up from may still show that.
-    pub joining: bool,
+    /// Names of the lower file that it was brought up from may still show that.
+    pub joining: Joining,
 }
 
 /// What shows through a directory in the upper.

@@ -1,8 +1,8 @@
 //! The rules of the module above, one function for each operation.
 
 use super::{
-    At, Below, Content, Data, Dress, Features, Here, How, LeafKind, Leaving, LowerLeaf, Mark, Merge, Names, Op, Parent,
-    Place, Plan, RedirectKind, Refusal, Relation, Rename, Step, UpperLeaf, XattrChange,
+    At, Below, Content, Data, Dress, Features, Here, How, Joining, Known, LeafKind, Leaving, LowerLeaf, Mark, Merge,
+    Names, Op, Parent, Place, Plan, RedirectKind, Refusal, Relation, Rename, Step, UpperLeaf, XattrChange,
 };
 
 /// The steps by which `op` appears to have happened.
@@ -109,6 +109,7 @@ impl Draft {
         exists(old)?;
         no_directory(old)?;
         self.parents(At::Old, old);
+        self.keep(At::Old, old);
         if matches!(old.here, Here::LowerLeaf(_)) {
             self.step(Step::Whiteout(At::Old));
         } else if old.below == Below::Nothing {
@@ -233,6 +234,7 @@ impl Draft {
         }
         self.ready(At::Old, old, new, rename.same_parent)?;
         self.parents(At::New, new);
+        self.keep(At::New, new);
         if let Here::Directory(Merge::ByName | Merge::Redirected { .. }) = new.here {
             self.step(Step::Dress(Dress::Empty { like: At::New }));
             self.step(Step::Swap(At::New));
@@ -331,8 +333,8 @@ impl Draft {
             }
             Here::LowerLeaf(leaf) => self.bring_up_leaf(at, place, leaf, need),
             Here::Leaf(UpperLeaf { data, joining, .. }) => {
-                if joining {
-                    self.join(at);
+                if let Joining::Names(known) = joining {
+                    self.join(at, known);
                 }
                 data
             }
@@ -345,11 +347,15 @@ impl Draft {
     }
 
     fn bring_up_leaf(&mut self, at: At, place: Place, leaf: LowerLeaf, need: Need) -> Data {
-        if let Names::Joining(data) = leaf.names {
-            self.join(at);
-            return data;
-        }
-        let joining = leaf.names == Names::Several;
+        let several = match leaf.names {
+            Names::Joining(data, known) => {
+                self.join(at, known);
+                return data;
+            }
+            Names::Several(known) => Some(known),
+            Names::One => None,
+        };
+        let joining = several.is_some();
         let later = need == Need::Metadata
             && leaf.kind == (LeafKind::Regular { large: true })
             && self.features == Features::Full;
@@ -357,15 +363,26 @@ impl Draft {
         self.parents(at, place);
         self.step(Step::Dress(Dress::File { like: at, content, joining }));
         self.step(Step::Place(at));
-        if joining {
-            self.join(at);
+        if let Some(known) = several {
+            self.join(at, known);
         }
         if later { Data::Below { redirect: true } } else { Data::Whole }
     }
 
-    fn join(&mut self, at: At) {
+    /// Until all names are known, the mark stays.
+    fn join(&mut self, at: At, known: Known) {
         self.step(Step::Join(at));
-        self.step(Step::Unmark(at, Mark::Joining));
+        self.step(match known {
+            Known::All => Step::Unmark(at, Mark::Joining),
+            Known::Some => Step::Mark(at, Mark::Settled),
+        });
+    }
+
+    /// Before a name goes that may be the last in the upper of a file whose other names show yet, or may.
+    fn keep(&mut self, at: At, place: Place) {
+        if let Here::Leaf(UpperLeaf { joining: Joining::Names(_) | Joining::Settled, .. }) = place.here {
+            self.step(Step::Keep(at));
+        }
     }
 }
 

@@ -85,6 +85,8 @@ pub enum Mark {
     Metacopy,
     /// Names of the lower file may not be linked yet.
     Joining,
+    /// In the place of joining: those that are known are, and there may be others.
+    Settled,
 }
 
 /// What a move leaves at the old name.
@@ -102,6 +104,9 @@ pub enum Step {
     /// Every directory above the place that is not in the upper, outermost first: [`Dress::Directory`] and [`Step::Place`] for
     /// each.
     Parents(At),
+    /// What stands gets one more link, where no name shows it, if it has none there yet: a name of its lower file that turns up later is one of
+    /// it, also when it has no other name any more.
+    Keep(At),
     /// The temp is made. Followed by [`Step::Place`] it may be made at its place at once, where one call gives it everything.
     Dress(Dress),
     /// The temp is one more name of the file: of the one at [`At::Old`], or of the one without a name that is linked (`O_TMPFILE`).

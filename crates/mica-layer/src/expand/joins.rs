@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mica_core::plan::{Lowers, Shows, Standing, StandingKind, StandingLeaf, Union, Upper};
+use mica_core::plan::{Links, Lowers, Shows, Standing, StandingKind, StandingLeaf, Union, Upper};
 use mica_core::{Kind, LayerEntry, Name, RelPath};
 use mica_sys::Dir;
 
@@ -137,8 +137,8 @@ impl Upper for ByPath<'_> {
     }
 
     /// The path alone: which other names a file has is not asked of an upper to find those that it lacks.
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, LayerError> {
-        Ok(vec![path.clone()])
+    fn links(&self, path: &RelPath) -> Result<Links, LayerError> {
+        Ok(Links::all(vec![path.clone()]))
     }
 }
 
@@ -155,7 +155,7 @@ impl Lowers for BelowAsLowers<'_> {
         }))
     }
 
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, LayerError> {
+    fn links(&self, path: &RelPath) -> Result<Links, LayerError> {
         self.0.links(path)
     }
 }

@@ -30,6 +30,12 @@ fn set_gid(gid: libc::gid_t) -> libc::gid_t {
 }
 
 impl FsIds {
+    /// The user and group by which this thread makes files now.
+    #[must_use]
+    pub fn current() -> (u32, u32) {
+        (set_uid(NONE), set_gid(NONE))
+    }
+
     /// Takes these IDs; `None`, with those of before, where the kernel does not let this thread have them.
     #[must_use]
     pub fn take(uid: u32, gid: u32) -> Option<Self> {

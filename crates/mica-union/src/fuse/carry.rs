@@ -24,6 +24,7 @@ mod adopt;
 mod attributes;
 mod discard;
 mod dress;
+mod keep;
 mod mark;
 mod open;
 mod shift;
@@ -41,6 +42,7 @@ use mica_core::{Kind, Name, RelPath};
 use mica_layer::{Ability, Marks};
 use mica_sys::{Dir, Errno, File, SysError};
 
+pub(crate) use keep::{KEPT, kept_name};
 pub(crate) use mark::CAPABILITY;
 pub(crate) use open::{Opening, ability_here};
 pub(crate) use source::Source;
@@ -67,6 +69,8 @@ pub(crate) struct Carrier {
     serial: AtomicU64,
     /// The upper's root says that files may be joining.
     says_joins: AtomicBool,
+    /// Files may be kept.
+    keeps: AtomicBool,
 }
 
 /// How the upper keeps whiteouts.
@@ -153,8 +157,8 @@ impl Cut {
 /// The names of a lower file that is joining.
 #[derive(Debug, Clone)]
 pub(crate) struct Joins<S> {
-    /// Where the file that has been brought up stands.
-    pub(crate) up: S,
+    /// Where the file that has been brought up stands, or is kept.
+    pub(crate) up: Stand,
     /// The names that show the lower file still.
     pub(crate) lower: Vec<S>,
 }
@@ -184,6 +188,11 @@ pub(crate) trait Context {
 
     /// The names of the lower file there, which has been brought up and is joining.
     fn joins(&mut self, spot: &Self::Spot) -> Result<Joins<Self::Spot>, SysError>;
+
+    /// Whether the file that stands there stands at another name too.
+    fn stands_elsewhere(&mut self, _spot: &Self::Spot) -> bool {
+        false
+    }
 
     /// What the operation makes. For [`Dress::DeviceZero`] only the owner counts.
     fn new_file(&mut self) -> Result<New, SysError> {
@@ -289,6 +298,13 @@ impl<C: Context> Run<'_, C> {
                 let spot = self.context.spot(at)?;
                 self.parents(&spot)
             }
+            Step::Keep(at) => {
+                let spot = self.context.spot(at)?;
+                if !self.context.stands_elsewhere(&spot) {
+                    self.carrier.keep(&self.context.stand(&spot)?)?;
+                }
+                Ok(())
+            }
             Step::Dress(dress) => self.dress(dress),
             Step::Stage => self.stage(),
             Step::Place(at) => self.place(at),
@@ -364,7 +380,7 @@ impl<C: Context> Run<'_, C> {
         let Joins { up, lower } = self.context.joins(&spot)?;
         for other in lower {
             self.parents(&other)?;
-            let (up, stand) = (self.context.stand(&up)?, self.context.stand(&other)?);
+            let stand = self.context.stand(&other)?;
             let before = stand.dir.metadata()?;
             up.dir.link(up.name(), &stand.dir, stand.name())?;
             self.context.came_up(&other);
@@ -388,6 +404,7 @@ impl<C: Context> Run<'_, C> {
                 let lower = self.context.lower_path(&spot)?;
                 self.carrier.redirect(&stand.dir, stand.name(), kind, lower)?;
             }
+            Mark::Settled => self.carrier.settle(&stand)?,
             Mark::Metacopy | Mark::Joining => return Err(unasked("mark").into()),
         }
         Ok(())

@@ -83,6 +83,8 @@ const DRIVER: &str = "fuse";
 #[derive(Debug)]
 pub(crate) struct Upper {
     pub(crate) root: Arc<Dir>,
+    /// Its work directory, where that is there.
+    pub(crate) work: Option<Arc<Dir>>,
 }
 
 /// Nodes that nobody looked up are dropped when there are so many.
@@ -169,7 +171,13 @@ impl Tree {
         });
         let layers = layers.collect::<Result<Vec<_>, UnionError>>()?;
         let upper = match written.filter(|_| !read_only) {
-            Some(path) => Some(Upper { root: Arc::new(opened(Role::Upper, Dir::open(path))?) }),
+            Some(path) => {
+                let work = dirs.upper.as_ref().and_then(|upper| match Dir::open(&upper.work) {
+                    Err(error) if error.is_not_found() => None,
+                    work => Some(opened(Role::Work, work.map(Arc::new))),
+                });
+                Some(Upper { root: Arc::new(opened(Role::Upper, Dir::open(path))?), work: work.transpose()? })
+            }
             None => None,
         };
         let dev = match &upper {
@@ -411,13 +419,8 @@ impl Tree {
     ) -> Result<Arc<Node>, Errno> {
         let disk = seen.attributes.metadata.ino;
         let own = self.numbers.upper(disk);
-        let redirect = match &seen.redirect {
-            None => Leads::ByName,
-            Some(Redirect::Relative(_)) => Leads::Relative,
-            Some(Redirect::Absolute(_)) => Leads::Absolute,
-        };
-        let standing =
-            Standing { opaque: seen.opaque, redirect, metacopy: seen.metacopy, joining: seen.joining.map(Box::new) };
+        let standing = Standing::of(&seen);
+        let redirect = standing.redirect;
         let state = |attributes, at| State::new(attributes, Some(standing), Lower::No, Some(at));
         let kind = seen.attributes.metadata.kind;
         if kind != FileKind::Directory {

@@ -126,15 +126,17 @@ impl Union {
 
     /// Links what a crash has left half linked, so that from the first look-up on a file of several names is one.
     fn finish_joining(&self) -> Result<(), Errno> {
-        for path in self.tree.joining()? {
+        for (path, settled) in self.tree.joining()? {
             let Some(node) = self.tree.look_at(&path)? else { continue };
-            // Where there is no room now it is known as one file all the same, as long as it is not forgotten.
-            if self.bring_up(&node, Need::Metadata).is_err() {
-                self.tree.gather_all(&node)?;
-                node.remember();
+            // Where there is no room now it is known as one file all the same, and so is one whose names are not all known.
+            if settled || self.bring_up(&node, Need::Metadata).is_err() {
+                self.tree.find_lower(&node)?;
+            }
+            if node.state().is_joining() {
+                node.pin();
             }
         }
-        Ok(())
+        self.tree.find_all_kept()
     }
 
     /// Says on disk, where that has to be said, that the upper is written to from here on.

@@ -4,7 +4,7 @@ use super::disk::{Body, Disk, Ino, Inode, rel, text};
 use super::reader::{What, read_at};
 use crate::plan::{
     At, Content, Dress, Errno, Features, How, Leaving, Mark, Op, Place, Plan, RedirectKind, Refusal, Relation, Rename,
-    Step, XattrChange, plan,
+    Step, Up, XattrChange, plan,
 };
 
 /// An operation by path.
@@ -204,6 +204,13 @@ impl<F: FnMut(&Disk)> Carrier<'_, F> {
     fn step(&mut self, step: Step) {
         match step {
             Step::Parents(at) => self.parents(&self.path(at)),
+            Step::Keep(at) => {
+                let path = self.path(at);
+                let ino = self.stands(&path).expect("nothing to keep");
+                if !self.disk.kept.contains(&ino) {
+                    self.disk.kept.push(ino);
+                }
+            }
             Step::Dress(dress) => {
                 let inode = self.dress(dress);
                 self.new_temp(inode);
@@ -271,7 +278,10 @@ impl<F: FnMut(&Disk)> Carrier<'_, F> {
             }
             Step::Join(at) => {
                 let Ok(group) = self.disk.union().group(&rel(&self.path(at)));
-                let up = self.stands(&text(&group.up.expect("nothing has been brought up"))).unwrap();
+                let up = match group.up.expect("nothing has been brought up") {
+                    Up::At(path) => self.stands(&text(&path)).unwrap(),
+                    Up::Kept(number) => self.disk.kept[number],
+                };
                 for name in group.lower {
                     self.parents(&text(&name));
                     self.fill_place(&text(&name), up);
@@ -338,6 +348,7 @@ impl<F: FnMut(&Disk)> Carrier<'_, F> {
                     RedirectKind::Relative => lower.rsplit('/').next().unwrap().to_owned(),
                 });
             }
+            Mark::Settled => assert!(file.joining.is_some(), "{path} is not joining"),
             Mark::Metacopy | Mark::Joining => panic!("{mark:?}"),
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use crate::plan::{LEAST_METACOPY, Lowers, Redirect, Shows, Standing, StandingKind, StandingLeaf, Union, Upper};
+use crate::plan::{
+    Known, LEAST_METACOPY, Links, Lowers, Redirect, Shows, Standing, StandingKind, StandingLeaf, Union, Upper,
+};
 use crate::{Name, RelPath};
 
 pub(super) type Ino = usize;
@@ -57,6 +59,10 @@ pub(super) struct Disk {
     pub(super) roots: Vec<Ino>,
     /// What is in `work`.
     pub(super) temp: Option<Ino>,
+    /// Files that are kept without a name.
+    pub(super) kept: Vec<Ino>,
+    /// Names of lowers that begin so are found only when they are asked for.
+    pub(super) unlisted: Option<&'static str>,
 }
 
 impl Disk {
@@ -109,6 +115,10 @@ impl Disk {
             }
         }
         self.name(root, path, Some(ino));
+    }
+
+    fn is_unlisted(&self, path: &RelPath) -> bool {
+        self.unlisted.is_some_and(|directory| path.is_at_or_under(&rel(directory)))
     }
 
     pub(super) fn upper(&self) -> Ino {
@@ -191,8 +201,8 @@ impl Lowers for Empty {
         Ok(path.is_root().then_some(Shows::Directory))
     }
 
-    fn links(&self, _: &RelPath) -> Result<Vec<RelPath>, Infallible> {
-        Ok(Vec::new())
+    fn links(&self, _: &RelPath) -> Result<Links, Infallible> {
+        Ok(Links::all(Vec::new()))
     }
 }
 
@@ -203,25 +213,38 @@ pub(super) struct Raw<'a> {
     root: Ino,
 }
 
+fn redirect(inode: &Inode) -> Option<Redirect> {
+    inode.redirect.as_ref().map(|value| match value.strip_prefix('/') {
+        Some(path) => Redirect::Absolute(rel(path)),
+        None => Redirect::Relative(Name::new(value.as_bytes()).unwrap()),
+    })
+}
+
+impl Raw<'_> {
+    fn leaf(&self, ino: Ino) -> Option<StandingLeaf> {
+        let inode = &self.disk.inodes[ino];
+        let kind = match &inode.body {
+            // Four bytes are large here.
+            Body::File(content) => StandingKind::Regular { size: content.len() as u64 * LEAST_METACOPY / 4 },
+            Body::Other(_) => StandingKind::Other,
+            Body::Whiteout | Body::Directory(_) => return None,
+        };
+        let joining = inode.joining.as_ref().map(|path| rel(path));
+        Some(StandingLeaf { kind, metacopy: inode.metacopy, redirect: redirect(inode), joining })
+    }
+}
+
 impl Upper for Raw<'_> {
     type Error = Infallible;
 
     fn standing(&self, path: &RelPath) -> Result<Option<Standing>, Infallible> {
         let Some(ino) = self.disk.at(self.root, &text(path)) else { return Ok(None) };
         let inode = &self.disk.inodes[ino];
-        let redirect = inode.redirect.as_ref().map(|value| match value.strip_prefix('/') {
-            Some(path) => Redirect::Absolute(rel(path)),
-            None => Redirect::Relative(Name::new(value.as_bytes()).unwrap()),
-        });
-        let kind = match &inode.body {
-            Body::Whiteout => return Ok(Some(Standing::Whiteout)),
-            Body::Directory(_) => return Ok(Some(Standing::Directory { opaque: inode.opaque, redirect })),
-            // Four bytes are large here.
-            Body::File(content) => StandingKind::Regular { size: content.len() as u64 * LEAST_METACOPY / 4 },
-            Body::Other(_) => StandingKind::Other,
-        };
-        let joining = inode.joining.as_ref().map(|path| rel(path));
-        Ok(Some(Standing::Leaf(StandingLeaf { kind, metacopy: inode.metacopy, redirect, joining })))
+        Ok(match &inode.body {
+            Body::Whiteout => Some(Standing::Whiteout),
+            Body::Directory(_) => Some(Standing::Directory { opaque: inode.opaque, redirect: redirect(inode) }),
+            _ => self.leaf(ino).map(Standing::Leaf),
+        })
     }
 
     fn names(&self, path: &RelPath) -> Result<Vec<Name>, Infallible> {
@@ -229,20 +252,28 @@ impl Upper for Raw<'_> {
         Ok(self.disk.inodes[ino].names().keys().map(|name| Name::new(name.as_bytes()).unwrap()).collect())
     }
 
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, Infallible> {
+    fn links(&self, path: &RelPath) -> Result<Links, Infallible> {
         let wanted = self.disk.at(self.root, &text(path));
-        let mut found = Vec::new();
+        let (mut found, mut known) = (Vec::new(), Known::All);
         let mut unread = vec![(RelPath::root(), self.root)];
         while let Some((at, ino)) = unread.pop() {
             for (name, child) in self.disk.inodes[ino].names() {
-                let path = at.join(&Name::new(name.as_bytes()).unwrap());
+                let at = at.join(&Name::new(name.as_bytes()).unwrap());
                 if self.disk.inodes[*child].is_directory() {
-                    unread.push((path, *child));
-                } else if Some(*child) == wanted {
-                    found.push(path);
+                    unread.push((at, *child));
+                } else if Some(*child) != wanted {
+                } else if self.root != self.disk.upper() && &at != path && self.disk.is_unlisted(&at) {
+                    known = Known::Some;
+                } else {
+                    found.push(at);
                 }
             }
         }
-        Ok(found)
+        Ok(Links { paths: found, known })
+    }
+
+    fn kept(&self) -> Result<Vec<StandingLeaf>, Infallible> {
+        let kept = if self.root == self.disk.upper() { &self.disk.kept[..] } else { &[] };
+        Ok(kept.iter().filter_map(|ino| self.leaf(*ino)).collect())
     }
 }

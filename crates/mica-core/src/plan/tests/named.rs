@@ -8,8 +8,8 @@ use super::reader::{What, read, read_at};
 use super::world::{Seen, check};
 use crate::map_layer::MapLayer;
 use crate::plan::{
-    At, Below, Content, Data, Dress, Errno, Features, Here, How, LeafKind, Leaving, LowerLeaf, Lowers, Mark, Merge,
-    Names, Op, Parent, Place, Refusal, Relation, Rename, Shows, StandingKind, Step, UpperLeaf, plan,
+    At, Below, Content, Data, Dress, Errno, Features, Here, How, Joining, LeafKind, Leaving, LowerLeaf, Lowers, Mark,
+    Merge, Names, Op, Parent, Place, Refusal, Relation, Rename, Shows, StandingKind, Step, UpperLeaf, plan,
 };
 use crate::{Attrs, Kind, LayerEntry, Node, RelPath, Stack};
 
@@ -44,7 +44,7 @@ fn content(disk: &Disk, path: &str) -> String {
 #[test]
 fn what_is_only_in_the_upper_costs_one_or_two_steps() {
     let alone = Place { parent: Parent::Alone, here: Here::Nothing, below: Below::Nothing };
-    let leaf = Here::Leaf(UpperLeaf { regular: true, data: Data::Whole, joining: false });
+    let leaf = Here::Leaf(UpperLeaf { regular: true, data: Data::Whole, joining: Joining::No });
     let upper = Place { here: leaf, ..alone };
     let made = [Step::Dress(Dress::New { opaque: false }), Step::Place(At::New)];
     for parent in [Parent::Alone, Parent::Merged] {
@@ -70,7 +70,7 @@ fn what_is_only_in_the_upper_costs_one_or_two_steps() {
 
 #[test]
 fn nothing_is_copied_or_made_that_is_thrown_away() {
-    let metacopy = Here::Leaf(UpperLeaf { regular: true, data: Data::Below { redirect: true }, joining: false });
+    let metacopy = Here::Leaf(UpperLeaf { regular: true, data: Data::Below { redirect: true }, joining: Joining::No });
     let old = Place { parent: Parent::Alone, here: metacopy, below: Below::Nothing };
     let cut = plan(Op::Truncate { old, to_nothing: true }, Features::Full).unwrap();
     assert_eq!(cut[..], [Step::Change(At::Old), Step::Unmark(At::Old, Mark::Metacopy)]);
@@ -80,7 +80,7 @@ fn nothing_is_copied_or_made_that_is_thrown_away() {
     let dress = Dress::File { like: At::Old, content: Content::Cut, joining: false };
     assert_eq!(cut[..], [Step::Dress(dress), Step::Place(At::Old)]);
     // The whiteout that is needed where the file was stands where it goes.
-    let leaf = Here::Leaf(UpperLeaf { regular: true, data: Data::Whole, joining: false });
+    let leaf = Here::Leaf(UpperLeaf { regular: true, data: Data::Whole, joining: Joining::No });
     let old = Place { parent: Parent::Merged, here: leaf, below: Below::Leaf };
     let new = Place { here: Here::Whiteout, ..old };
     let rename = Rename {
@@ -272,7 +272,7 @@ fn sealed_layers_are_lowers_with_their_links() {
     ]);
     let stack = Stack::new(vec![top, base]);
     let links = |path: &str| -> Vec<String> {
-        let mut found: Vec<RelPath> = Lowers::links(&stack, &rel(path)).unwrap();
+        let mut found: Vec<RelPath> = Lowers::links(&stack, &rel(path)).unwrap().paths;
         found.sort();
         found.iter().map(ToString::to_string).collect()
     };

@@ -23,7 +23,7 @@ impl Plain {
     }
 
     pub(super) fn tree(&self) -> Tree {
-        let entry = |id: usize| Entry { mode: self.files[id].0, what: self.files[id].1.clone(), id };
+        let entry = |id: usize| Entry { mode: self.files[id].0, what: self.files[id].1.clone(), id, joining: None };
         with_first_ids(self.names.iter().map(|(path, id)| (path.clone(), entry(*id))).collect())
     }
 

@@ -10,6 +10,8 @@ pub(super) struct Entry {
     pub(super) mode: u16,
     pub(super) what: What,
     pub(super) id: usize,
+    /// Only while it is read: the layer in which it is joining.
+    pub(super) joining: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +44,7 @@ pub(super) fn read(disk: &Disk) -> Tree {
     let reader = Reader { disk, root: disk.roots.iter().copied().enumerate().collect() };
     let mut tree = vec![(String::new(), reader.directory(&reader.root))];
     reader.walk("", &reader.root, &mut tree);
+    reader.join(&mut tree);
     tree.sort_by(|one, other| one.0.cmp(&other.0));
     with_first_ids(tree)
 }
@@ -57,9 +60,40 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// A name of a lower file that has been brought up and is joining shows what was brought up, also when that has no name any more.
+    fn join(&self, tree: &mut Tree) {
+        let mut up: BTreeMap<usize, Entry> = BTreeMap::new();
+        for (_, entry) in tree.iter().filter(|(_, entry)| entry.joining.is_some()) {
+            let topmost = up.entry(entry.id).or_insert_with(|| entry.clone());
+            if entry.joining < topmost.joining {
+                *topmost = entry.clone();
+            }
+        }
+        for ino in &self.disk.kept {
+            let inode = &self.disk.inodes[*ino];
+            let mut found = None;
+            self.leaf(0, *ino, &inode.body, &mut found);
+            if let (true, Some(redirect)) = (inode.metacopy, &inode.redirect) {
+                let below = self.found_below(0, redirect.trim_start_matches('/'));
+                let What::File(content) = below.what else { panic!("the content of a metacopy is no file") };
+                if let Some(Entry { what: What::File(size), .. }) = &mut found {
+                    *size = content.chars().chain(std::iter::repeat('0')).take(size.len()).collect();
+                }
+            }
+            let found = found.expect("what is kept is a file");
+            up.entry(found.id).or_insert(found);
+        }
+        for (_, entry) in tree {
+            if let Some(up) = up.get(&entry.id) {
+                (entry.mode, entry.what) = (up.mode, up.what.clone());
+            }
+            entry.joining = None;
+        }
+    }
+
     fn directory(&self, merged: &Merged) -> Entry {
         let (_, top) = merged[0];
-        Entry { mode: self.disk.inodes[top].mode, what: What::Directory, id: top }
+        Entry { mode: self.disk.inodes[top].mode, what: What::Directory, id: top, joining: None }
     }
 
     fn walk(&self, at: &str, merged: &Merged, tree: &mut Tree) {
@@ -158,8 +192,9 @@ impl Reader<'_> {
         match found {
             None => {
                 // A joining file is the lower one.
-                let id = inode.joining.as_ref().map_or(ino, |path| self.below(layer, path));
-                *found = Some(Entry { mode: inode.mode, what, id });
+                let id = inode.joining.as_ref().map_or(ino, |path| self.found_below(layer, path).id);
+                let joining = inode.joining.as_ref().map(|_| layer);
+                *found = Some(Entry { mode: inode.mode, what, id, joining });
             }
             Some(Entry { what: What::File(size), .. }) => {
                 let What::File(content) = what else { panic!("the content of a metacopy is no file") };
@@ -169,13 +204,13 @@ impl Reader<'_> {
         }
     }
 
-    /// Which file the layers under `layer` show at `path`.
-    fn below(&self, layer: usize, path: &str) -> usize {
+    /// The file that the layers under `layer` show at `path`.
+    fn found_below(&self, layer: usize, path: &str) -> Entry {
         let mut merged: Merged = self.root.iter().copied().filter(|(number, _)| *number > layer).collect();
         for name in path.split('/') {
             match self.look_up(&merged, name) {
                 Some(Found::Directory(next)) => merged = next,
-                Some(Found::Leaf(entry)) => return entry.id,
+                Some(Found::Leaf(entry)) => return entry,
                 None => panic!("{path} does not show below layer {layer}"),
             }
         }

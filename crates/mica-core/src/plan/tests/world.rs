@@ -5,7 +5,8 @@ use super::disk::{Body, Disk, Inode};
 use super::plain::Plain;
 use super::reader::{Tree, read};
 use crate::plan::{
-    Below, Data, Features, Here, LeafKind, LowerLeaf, Merge, Names, Op, Parent, Place, Refusal, UpperLeaf, plan,
+    Below, Data, Features, Here, Joining, Known, LeafKind, LowerLeaf, Merge, Names, Op, Parent, Place, Refusal,
+    UpperLeaf, plan,
 };
 
 /// Every place that there can be.
@@ -25,17 +26,18 @@ fn every_here() -> Vec<Here> {
     let mut all = vec![Here::Nothing, Here::Whiteout, Here::LowerDirectory];
     let copied = [Data::Whole, Data::Below { redirect: true }, Data::Below { redirect: false }];
     for kind in [LeafKind::Other, LeafKind::Regular { large: false }, LeafKind::Regular { large: true }] {
-        let joining = copied.map(Names::Joining);
+        let joining = [Known::All, Known::Some].map(|known| copied.map(|data| Names::Joining(data, known)));
         all.extend(
-            [Names::One, Names::Several]
+            [Names::One, Names::Several(Known::All), Names::Several(Known::Some)]
                 .into_iter()
-                .chain(joining)
+                .chain(joining.into_iter().flatten())
                 .map(|names| Here::LowerLeaf(LowerLeaf { kind, names })),
         );
     }
     for regular in [false, true] {
         for data in copied {
-            all.extend([false, true].map(|joining| Here::Leaf(UpperLeaf { regular, data, joining })));
+            let joining = [Joining::No, Joining::Names(Known::All), Joining::Names(Known::Some), Joining::Settled];
+            all.extend(joining.map(|joining| Here::Leaf(UpperLeaf { regular, data, joining })));
         }
     }
     all.extend(
@@ -63,7 +65,7 @@ fn can_be(place: Place) -> bool {
         Here::LowerLeaf(LowerLeaf { kind, names }) => {
             below == Below::Leaf
                 && match names {
-                    Names::Joining(Data::Below { redirect }) => redirect && kind == large,
+                    Names::Joining(Data::Below { redirect }, _) => redirect && kind == large,
                     _ => true,
                 }
         }
@@ -71,10 +73,10 @@ fn can_be(place: Place) -> bool {
             let found = match data {
                 Data::Whole => true,
                 Data::Below { redirect: true } => regular,
-                Data::Below { redirect: false } => regular && below == Below::Leaf && !joining,
+                Data::Below { redirect: false } => regular && below == Below::Leaf && joining == Joining::No,
             };
-            // A joining file stands at names of the lower one.
-            found && (!joining || below == Below::Leaf)
+            // Until its joining is settled, a joining file stands at names of the lower one.
+            found && (matches!(joining, Joining::No | Joining::Settled) || below == Below::Leaf)
         }
         Here::Directory(Merge::Alone { opaque: false }) => below != Below::Directory,
         Here::Directory(Merge::ByName) => below == Below::Directory,
@@ -98,9 +100,13 @@ pub(super) enum Fill {
     Empty,
 }
 
+/// Where names of lower files are that nobody finds who does not ask for them.
+const UNLISTED: &str = "unlisted";
+
 /// Puts a place into a disk as `directory/name`; `directory` and names that begin with `name` are not used for anything else.
 pub(super) fn build(disk: &mut Disk, directory: &str, name: &str, place: Place, fill: Fill) {
     let (upper, lower) = (disk.roots[0], disk.roots[1]);
+    disk.unlisted = Some(UNLISTED);
     let path = format!("{directory}/{name}");
     let file = |content: &str| Inode::new(4, Body::File(content.to_owned()));
     let folder = || Inode::new(3, Body::default());
@@ -162,7 +168,11 @@ fn build_lower_leaf(disk: &mut Disk, path: &str, name: &str, leaf: LowerLeaf) {
     for other in ["1", "2", "3"] {
         disk.put_ino(lower, &format!("links/{name}{other}"), ino);
     }
-    let Names::Joining(data) = leaf.names else { return };
+    let (Names::Several(known) | Names::Joining(_, known)) = leaf.names else { return };
+    if known == Known::Some {
+        disk.put_ino(lower, &format!("{UNLISTED}/{name}"), ino);
+    }
+    let Names::Joining(data, _) = leaf.names else { return };
     let from = format!("links/{name}1");
     let mut up = Inode { joining: Some(from.clone()), ..Inode::new(4 | 16, body) };
     if let Data::Below { redirect: true } = data {
@@ -176,20 +186,34 @@ fn build_upper_leaf(disk: &mut Disk, path: &str, name: &str, below: Below, leaf:
     let (upper, lower) = (disk.roots[0], disk.roots[1]);
     let content = if leaf.regular { Body::File("upper".to_owned()) } else { Body::Other("upper".to_owned()) };
     let mut up = Inode::new(2, content);
-    if leaf.joining {
-        // It stands at one name, and another shows the lower file.
-        up.joining = Some(path.to_owned());
-        let ino = disk.at(lower, path).unwrap();
-        disk.inodes[ino] = Inode { joining: None, ..up.clone() };
-        disk.put_ino(lower, &format!("links/{name}"), ino);
+    // Where the lowers have it.
+    let mut from = format!("store/{name}");
+    if leaf.joining != Joining::No {
+        // It stands at one name and has been changed; others show the lower file.
+        let old = if leaf.regular { Body::File("lower".to_owned()) } else { Body::Other("lower".to_owned()) };
+        let ino = if below == Below::Leaf {
+            from = path.to_owned();
+            disk.at(lower, path).unwrap()
+        } else {
+            // It has been renamed.
+            disk.put(upper, &from, Inode::new(0, Body::Whiteout));
+            disk.put(lower, &from, Inode::default())
+        };
+        up.joining = Some(from.clone());
+        disk.inodes[ino] = Inode::new(4, old);
+        if leaf.joining != Joining::Settled {
+            disk.put_ino(lower, &format!("links/{name}"), ino);
+        }
+        if leaf.joining != Joining::Names(Known::All) {
+            disk.put_ino(lower, &format!("{UNLISTED}/{name}"), ino);
+        }
     }
     if let Data::Below { redirect } = leaf.data {
         up.metacopy = true;
         up.body = Body::File("00000".to_owned());
-        let from = if leaf.joining { path.to_owned() } else { format!("store/{name}") };
         if redirect {
             up.redirect = Some(format!("/{from}"));
-            if !leaf.joining {
+            if leaf.joining == Joining::No {
                 disk.put(lower, &from, Inode::new(2, Body::File("stored".to_owned())));
                 disk.put(upper, &from, Inode::new(0, Body::Whiteout));
             }
@@ -301,7 +325,8 @@ pub(super) fn check(disk: &Disk, act: &Act, features: Features, seen: &mut Seen)
     }
     if let (Some(old), None) = act.paths()
         && !steps.is_empty()
-        && is_joining(&disk, old)
+        && let Ok(Some(place)) = disk.union().place(&super::disk::rel(old))
+        && let Here::Leaf(UpperLeaf { joining: Joining::Names(_), .. }) = place.here
     {
         panic!("names are left to be linked: {}", context());
     }
@@ -311,10 +336,6 @@ fn again(mut mounted: Disk, act: &Act, features: Features, new: &Tree) {
     let tried = run(&mut mounted, act, features, |_| {});
     assert!(tried.is_ok(), "{act:?} a second time: {tried:?}");
     assert_eq!(read(&mounted), *new, "{act:?} a second time: {tried:?}");
-}
-
-fn is_joining(disk: &Disk, path: &str) -> bool {
-    disk.at(disk.upper(), path).is_some_and(|ino| disk.inodes[ino].joining.is_some())
 }
 
 /// The second exception: a directory exchanged with a whiteout, from where nothing is below.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use mica_core::RelPath;
-use mica_core::plan::{Mark, Redirect, RedirectKind};
+use mica_core::plan::{JoiningMark, Mark, Redirect, RedirectKind};
 use mica_sys::{Dir, Errno, SetTime, SysError};
 
 use super::{Carrier, CarryError, Stand, unasked};
@@ -50,6 +50,19 @@ impl Carrier {
         })
     }
 
+    /// Says of a joining file that it has all names that are known.
+    pub(super) fn settle(&self, stand: &Stand) -> Result<(), SysError> {
+        let (dir, name, mark) = (&stand.dir, stand.name(), self.marks.joining());
+        // What cannot carry the mark has none.
+        let Some(value) = dir.get_xattr(name, mark)? else { return Ok(()) };
+        match JoiningMark::parse(&value) {
+            Some(JoiningMark { from, settled: false }) => {
+                self.set_mark(dir, name, mark, &JoiningMark { from, settled: true }.value())
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn unmark(&self, stand: &Stand, mark: Mark) -> Result<(), SysError> {
         let (dir, name) = (&stand.dir, stand.name());
         let remove = |mark| match despite_mode(dir, name, || dir.remove_xattr(name, mark)) {
@@ -63,11 +76,14 @@ impl Carrier {
                 remove(self.marks.redirect())
             }
             // What cannot carry the mark has none.
-            Mark::Joining => match remove(self.marks.joining()) {
-                Err(error) if error.errno() == Errno::PERM => Ok(()),
-                removed => removed,
-            },
-            Mark::Opaque | Mark::Redirect(_) => Err(unasked("unmark")),
+            Mark::Joining => {
+                match remove(self.marks.joining()) {
+                    Err(error) if error.errno() == Errno::PERM => {}
+                    removed => removed?,
+                }
+                self.keep_no_more(stand)
+            }
+            Mark::Opaque | Mark::Redirect(_) | Mark::Settled => Err(unasked("unmark")),
         }
     }
 

@@ -4,6 +4,7 @@
 //!   upper/                     locked (flock) while it is open
 //!   work/                      locked too
 //!     fuse/                    temporary files of plans; removed with all that a crash left in it, and made anew
+//!     joining/                 files that have lost all their names that are known ([`super::keep`])
 //!     work/incompat/volatile/  the kernel's word for an upper of which not all may be on disk
 //! ```
 
@@ -13,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use mica_core::plan::Features;
 use mica_layer::{Ability, Ids, Marks};
-use mica_sys::process::{IdRow, effective_gid, effective_uid, id_maps, in_initial_user_namespace, umask};
+use mica_sys::process::{FsIds, IdRow, effective_gid, effective_uid, id_maps, in_initial_user_namespace, umask};
 use mica_sys::{Dir, Errno, FileKind, SysError};
 
-use super::{Carrier, Whiteouts};
+use super::{Carrier, KEPT, Whiteouts};
 use crate::overlay::is_upper_in_use;
 use crate::{Role, UnionError, UpperDirs};
 
@@ -105,6 +106,7 @@ impl Carrier {
             source,
         })?;
         let (whiteouts, given) = try_whiteout(&work).map_err(in_work)?;
+        let keeps = base.stat_if_there(KEPT).map_err(in_work)?.is_some();
         let carrier = Self {
             upper,
             base,
@@ -115,10 +117,11 @@ impl Carrier {
             volatile: dirs.volatile,
             whiteouts,
             umask: umask().map_err(in_work)?,
-            ids: (effective_uid(), effective_gid()),
+            ids: FsIds::current(),
             given,
             serial: AtomicU64::new(0),
             says_joins: AtomicBool::new(false),
+            keeps: AtomicBool::new(keeps),
         };
         if foreign {
             carrier.adopt().map_err(|source| UnionError::Open { driver, role: Role::Upper, source })?;

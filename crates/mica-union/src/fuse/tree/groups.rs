@@ -2,11 +2,15 @@
 //!
 //! The names of one file on disk are told by the inode numbers in directories, so a layer is read once without a look at any file. Where those names show
 //! in the union is tried: a path of a layer, and what redirects above it make of that, is looked up from the root.
+//!
+//! A live directory has places that this process may pass through and not list (mode 0711 of somebody else). Names below those are found when they are looked up.
+//! So of a file with more links than were found in such a layer it is known that it may have more names ([`Known::Some`](mica_core::plan::Known)).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use mica_core::plan::JoiningMark;
 use mica_core::{Name, RelPath};
 use mica_layer::Marks;
 use mica_sys::{Dir, Errno, FileKind};
@@ -14,9 +18,10 @@ use mica_sys::{Dir, Errno, FileKind};
 use super::indexed::Indexed;
 use super::links::LinkKey;
 use super::lowers::Shown;
-use super::node::{Lower, Node};
+use super::node::{At, Lower, Node};
 use super::seen::look_at_self;
 use super::{Tree, errno};
+use crate::fuse::carry::KEPT;
 
 /// A directory that a redirect leads from: where it is, and where the layers below have it.
 #[derive(Debug, Clone)]
@@ -33,6 +38,8 @@ pub(crate) struct Whole {
     /// Names that are links to files of the layers below, and where those have them.
     pub(super) elsewhere: Vec<(RelPath, RelPath)>,
     redirects: Vec<Redirected>,
+    /// In some directories names can be looked up, and not listed.
+    is_closed: bool,
 }
 
 /// What is known of whole layers.
@@ -43,12 +50,18 @@ pub(crate) struct Wholes {
     linked: OnceLock<Result<HashSet<LinkKey>, Errno>>,
     /// The redirects of the upper, until one is set or a directory moves.
     upper: Mutex<Option<Arc<Vec<Redirected>>>>,
+    /// How often that was.
+    moves: AtomicU64,
 }
 
 impl Wholes {
     pub(crate) fn new(layers: usize) -> Self {
         let lowers = (0..layers).map(|_| OnceLock::new()).collect();
-        Self { lowers, linked: OnceLock::new(), upper: Mutex::default() }
+        Self { lowers, linked: OnceLock::new(), upper: Mutex::default(), moves: AtomicU64::new(0) }
+    }
+
+    fn upper(&self) -> MutexGuard<'_, Option<Arc<Vec<Redirected>>>> {
+        self.upper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
@@ -58,7 +71,9 @@ impl Wholes {
 
     /// A directory of the upper was moved or removed.
     pub(crate) fn moved(&self) {
-        *self.upper.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut known = self.upper();
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        *known = None;
     }
 }
 
@@ -70,9 +85,22 @@ struct Walk<'a> {
     /// With the path of every name that is no directory's.
     each: &'a mut dyn FnMut(u64, &RelPath, &[u8]),
     redirects: Vec<Redirected>,
+    is_closed: bool,
 }
 
-impl Walk<'_> {
+/// Whether names can be looked up in the directory `at`, which cannot be listed.
+fn can_be_passed(root: &Dir, at: &RelPath) -> bool {
+    let Some((parent, name)) = at.split() else { return false };
+    let place =
+        super::open_at(root, &parent).and_then(|parent| parent.open_dir_or_place(name.as_bytes()).map_err(errno));
+    place.is_ok_and(|place| place.stat_if_there(b".mica-no-such-name").is_ok())
+}
+
+impl<'a> Walk<'a> {
+    fn new(marks: Marks, number: &'a dyn Fn(u64, u64) -> u64, each: &'a mut dyn FnMut(u64, &RelPath, &[u8])) -> Self {
+        Self { marks, number, each, redirects: Vec::new(), is_closed: false }
+    }
+
     fn all(&mut self, root: &Dir) -> Result<(), Errno> {
         // Handles are opened along the way from the root, so that any depth will do with few of them.
         let mut unread = vec![(RelPath::root(), Some(RelPath::root()))];
@@ -82,7 +110,10 @@ impl Walk<'_> {
                 Ok((look_at_self(&dir, self.marks)?, dir.read_dir().map_err(errno)?))
             };
             let (seen, entries) = match read() {
-                Err(refused) if !at.is_root() && is_out_of_reach(refused) => continue,
+                Err(refused) if !at.is_root() && is_out_of_reach(refused) => {
+                    self.is_closed = self.is_closed || can_be_passed(root, &at);
+                    continue;
+                }
                 read => read?,
             };
             let dev = seen.attributes.metadata.dev;
@@ -122,9 +153,9 @@ fn read_whole(root: &Dir, marks: Marks, number: &dyn Fn(u64, u64) -> u64) -> Res
             more.insert(ino);
         }
     };
-    let mut walk = Walk { marks, number, each: &mut count, redirects: Vec::new() };
+    let mut walk = Walk::new(marks, number, &mut count);
     walk.all(root)?;
-    let redirects = walk.redirects;
+    let (redirects, is_closed) = (walk.redirects, walk.is_closed);
     drop(once);
     let mut links: HashMap<u64, Vec<RelPath>> = HashMap::new();
     if !more.is_empty() {
@@ -135,9 +166,9 @@ fn read_whole(root: &Dir, marks: Marks, number: &dyn Fn(u64, u64) -> u64) -> Res
                 links.entry(ino).or_default().push(at.join(&name));
             }
         };
-        Walk { marks, number, each: &mut collect, redirects: Vec::new() }.all(root)?;
+        Walk::new(marks, number, &mut collect).all(root)?;
     }
-    Ok(Whole { links, redirects, ..Whole::default() })
+    Ok(Whole { links, redirects, is_closed, ..Whole::default() })
 }
 
 /// Where paths of the layers below may show, through redirects: there too.
@@ -188,8 +219,8 @@ impl Tree {
         linked.as_ref().map(|linked| linked.contains(&(slot, ino))).map_err(|errno| *errno)
     }
 
-    /// The paths of the files of the upper that are joining, as a crash leaves them.
-    pub(crate) fn joining(&self) -> Result<Vec<RelPath>, Errno> {
+    /// The paths of the files of the upper that are joining, as a crash leaves them, or because not all their names are known; and whether they have all that are.
+    pub(crate) fn joining(&self) -> Result<Vec<(RelPath, bool)>, Errno> {
         let Some(upper) = &self.upper else { return Ok(Vec::new()) };
         if upper.root.get_own_xattr(self.marks.joins()).map_err(errno)?.is_none() {
             return Ok(Vec::new());
@@ -203,36 +234,62 @@ impl Tree {
                     refused = Some(errno);
                     None
                 });
-            if joins.is_some()
+            if let Some(mark) = joins
                 && let Ok(name) = Name::new(name)
             {
-                found.push(at.join(&name));
+                found.push((at.join(&name), JoiningMark::parse(&mark).is_some_and(|mark| mark.settled)));
             }
         };
-        Walk { marks: self.marks, number: &|_, ino| ino, each: &mut each, redirects: Vec::new() }.all(&upper.root)?;
+        Walk::new(self.marks, &|_, ino| ino, &mut each).all(&upper.root)?;
         refused.map_or(Ok(found), Err)
     }
 
-    fn upper_redirects(&self) -> Result<Arc<Vec<Redirected>>, Errno> {
-        let Some(upper) = &self.upper else { return Ok(Arc::default()) };
-        let mut known = self.wholes.upper.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &*known {
-            return Ok(Arc::clone(known));
-        }
+    /// The redirects of the upper, and how often directories had moved before they were read: nobody waits for the reading.
+    fn upper_redirects(&self) -> Result<(Arc<Vec<Redirected>>, u64), Errno> {
+        let Some(upper) = &self.upper else { return Ok((Arc::default(), 0)) };
+        let moves = {
+            let known = self.wholes.upper();
+            let moves = self.wholes.moves.load(Ordering::Acquire);
+            if let Some(known) = &*known {
+                return Ok((Arc::clone(known), moves));
+            }
+            moves
+        };
         let mut ignore = |_, _: &RelPath, _: &[u8]| {};
-        let mut walk = Walk { marks: self.marks, number: &|_, ino| ino, each: &mut ignore, redirects: Vec::new() };
+        let mut walk = Walk::new(self.marks, &|_, ino| ino, &mut ignore);
         walk.all(&upper.root)?;
-        Ok(Arc::clone(known.insert(Arc::new(walk.redirects))))
+        let found = Arc::new(walk.redirects);
+        let mut known = self.wholes.upper();
+        if self.wholes.moves.load(Ordering::Acquire) == moves {
+            *known = Some(Arc::clone(&found));
+        }
+        Ok((found, moves))
     }
 
-    /// Finds every name that shows this lower file, so that the node has them all. Neither names nor the node may be locked.
+    /// Keeps directories where they are, and gives the redirects of the upper as they are then.
+    fn still(&self) -> Result<(MutexGuard<'_, ()>, Arc<Vec<Redirected>>), Errno> {
+        let (redirects, moves) = self.upper_redirects()?;
+        let still = self.moves();
+        if self.upper.is_none() || self.wholes.moves.load(Ordering::Acquire) == moves {
+            return Ok((still, redirects));
+        }
+        // Somebody moves one directory after the other, and waits for once.
+        Ok((still, self.upper_redirects()?.0))
+    }
+
+    /// Finds the names that show this lower file, so that the node has them, and says how many more it may have, of so many links. Neither names nor the node may be
+    /// locked.
     ///
     /// # Errors
     /// When a layer cannot be read.
-    pub(crate) fn gather(&self, node: &Node, slot: u16, ino: u64) -> Result<(), Errno> {
-        // No directory is moved while its names are looked for.
-        let _still = self.moves();
+    fn gather(&self, node: &Node, (slot, ino): LinkKey, links: u64) -> Result<u32, Errno> {
+        // Layers are read while nobody waits; then no directory is moved while its names are looked for.
+        for slot in 0..=slot {
+            self.whole(slot)?;
+        }
+        let (_still, redirects) = self.still()?;
         let mut paths = self.whole(slot)?.links.get(&ino).cloned().unwrap_or_default();
+        let mut found: HashSet<RelPath> = paths.iter().cloned().collect();
         for above in (0..slot).rev() {
             let whole = self.whole(above)?;
             through(&mut paths, &whole.redirects);
@@ -244,12 +301,35 @@ impl Tree {
                 }
             }
         }
-        through(&mut paths, &self.upper_redirects()?);
+        through(&mut paths, &redirects);
         for path in paths {
             self.look_at(&path)?;
         }
         debug_assert!(node.kind != FileKind::Directory, "a directory has one name");
-        Ok(())
+        if !self.whole(slot)?.is_closed || links <= u64::try_from(found.len()).unwrap_or(u64::MAX) {
+            return Ok(0);
+        }
+        // Of those that nobody could list, some may have been looked up.
+        let names = node.state().at.clone();
+        for at in names.iter() {
+            if let Some(path) = self.lower_path_at(*at)?
+                && let Shown::Leaf(file, seen) = self.lowers.resolve(0, &path, &self.handles)?
+                && (file.dir.slot, seen.attributes.metadata.ino) == (slot, ino)
+            {
+                found.insert(path);
+            }
+        }
+        let more = links.saturating_sub(u64::try_from(found.len()).unwrap_or(u64::MAX));
+        Ok(u32::try_from(more).unwrap_or(u32::MAX))
+    }
+
+    /// Where the lowers have, or would have, what shows at a name.
+    pub(super) fn lower_path_at(&self, at: At) -> Result<Option<RelPath>, Errno> {
+        let Some(parent) = self.node(at.parent) else { return Ok(None) };
+        let directory = parent.directory()?;
+        let Some(lower) = self.lower_path_of(directory) else { return Ok(None) };
+        let names = directory.read();
+        names.by_cookie(at.cookie).map(|(_, name)| super::join(&lower, name)).transpose()
     }
 
     /// Finds every name of a file that shows a lower's, and counts them. Neither names nor the node may be locked.
@@ -257,7 +337,19 @@ impl Tree {
     /// # Errors
     /// When a layer cannot be read.
     pub(crate) fn gather_all(&self, node: &Node) -> Result<(), Errno> {
-        let (slot, joining, ino) = {
+        let Some((key, links)) = self.find_lower(node)? else { return Ok(()) };
+        let more = self.gather(node, key, links)?;
+        let mut state = node.state();
+        state.names = u32::try_from(state.at.len()).ok().map(|names| names.saturating_add(more));
+        Ok(())
+    }
+
+    /// Which lower file a node is, and how many links that has: a name of it that is looked up from now on is the node's. `None` for what is none, and joining none.
+    ///
+    /// # Errors
+    /// When a layer cannot be read.
+    pub(crate) fn find_lower(&self, node: &Node) -> Result<Option<(LinkKey, u64)>, Errno> {
+        let (slot, joining, ino, mut links) = {
             let state = node.state();
             let slot = match &state.lower {
                 Lower::AtName(slot) => Some(*slot),
@@ -265,21 +357,35 @@ impl Tree {
                 Lower::No => None,
             };
             let joining = state.upper.as_ref().and_then(|standing| standing.joining.clone());
-            (slot.filter(|_| state.upper.is_none()), joining, state.kept.ino())
+            (slot.filter(|_| state.upper.is_none()), joining, state.kept.ino(), state.kept.nlink())
         };
         let key = match (slot, joining) {
             (Some(slot), _) => (slot, ino),
             (None, Some(path)) => match self.lowers.resolve(0, &path, &self.handles)? {
-                Shown::Leaf(file, seen) => (file.dir.slot, seen.attributes.metadata.ino),
-                _ => return Ok(()),
+                Shown::Leaf(file, seen) => {
+                    links = seen.attributes.metadata.nlink;
+                    (file.dir.slot, seen.attributes.metadata.ino)
+                }
+                _ => {
+                    let mut state = node.state();
+                    state.names = u32::try_from(state.at.len()).ok();
+                    return Ok(None);
+                }
             },
-            (None, None) => return Ok(()),
+            (None, None) => return Ok(None),
         };
         self.links.put(key, node.id);
-        self.gather(node, key.0, key.1)?;
-        let mut state = node.state();
-        state.names = u32::try_from(state.at.len()).ok();
-        Ok(())
+        Ok(Some((key, links)))
+    }
+
+    /// Makes nodes of the files that are kept without a name.
+    ///
+    /// # Errors
+    /// When the work directory or a layer cannot be read.
+    pub(crate) fn find_all_kept(&self) -> Result<(), Errno> {
+        let Some(work) = self.upper.as_ref().and_then(|upper| upper.work.as_deref()) else { return Ok(()) };
+        let Some(dir) = work.open_dir_if_there(KEPT).map_err(errno)? else { return Ok(()) };
+        dir.read_dir().map_err(errno)?.into_iter().try_for_each(|entry| self.find_kept(&dir, &entry.name))
     }
 
     /// The same before one of the names goes.

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use mica_core::RelPath;
+use mica_core::plan::{Known, Redirect};
 use mica_sys::{Errno, FileKind};
 
 use super::kept::{Kept, Places};
 use super::lowers::{LowerDir, LowerFile};
 use super::names::Names;
-use super::seen::Attributes;
+use super::seen::{Attributes, Seen};
 
 /// One file of the union.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(crate) enum Flag {
     LostCapability = 8,
     /// It was made without a file capability, and none was set since. The kernel asks before each write(2).
     NoCapability = 16,
+    /// It is joining, and stays in memory: a name of its lower file that is looked up later is one of it.
+    Pinned = 32,
 }
 
 /// A number of look-ups by which a node says that it has left the table.
@@ -65,6 +68,19 @@ pub(crate) struct Standing {
     pub(crate) metacopy: bool,
     /// The lower path of the file that it is joining.
     pub(crate) joining: Option<Box<RelPath>>,
+}
+
+impl Standing {
+    /// How what was seen in the upper stands.
+    pub(crate) fn of(seen: &Seen) -> Self {
+        let redirect = match &seen.redirect {
+            None => Leads::ByName,
+            Some(Redirect::Relative(_)) => Leads::Relative,
+            Some(Redirect::Absolute(_)) => Leads::Absolute,
+        };
+        let joining = seen.joining.as_ref().map(|mark| Box::new(mark.from.clone()));
+        Self { opaque: seen.opaque, redirect, metacopy: seen.metacopy, joining }
+    }
 }
 
 /// Whether a redirect stands.
@@ -97,7 +113,8 @@ pub(crate) struct State {
     pub(crate) upper: Option<Standing>,
     pub(crate) lower: Lower,
     pub(crate) at: Places,
-    /// How many names show, where that is not what the disk says.
+    /// How many names show, where that is not what the disk says. There are more than in `at`, where a layer could not be listed all over and the file has more
+    /// links than were found in it.
     pub(crate) names: Option<u32>,
 }
 
@@ -105,6 +122,31 @@ impl State {
     pub(crate) fn new(attributes: Attributes, upper: Option<Standing>, lower: Lower, at: Option<At>) -> Self {
         let at = at.map_or(Places::None, Places::One);
         Self { kept: attributes.into(), stale: false, upper, lower, at, names: None }
+    }
+
+    /// Whether names that nobody has found may show it.
+    pub(crate) fn known(&self) -> Known {
+        let found = u32::try_from(self.at.len()).unwrap_or(u32::MAX);
+        if self.names.is_some_and(|names| names > found) { Known::Some } else { Known::All }
+    }
+
+    /// Whether its names are to be looked for before anybody is told of them.
+    pub(crate) fn has_unknown_names(&self) -> bool {
+        self.names.is_none() && (self.is_joining() || self.upper.is_none() && self.kept.nlink() > 1)
+    }
+
+    pub(crate) fn is_joining(&self) -> bool {
+        self.upper.as_ref().is_some_and(|standing| standing.joining.is_some())
+    }
+
+    /// Whether it may lack names of its lower file that are known.
+    pub(crate) fn lacks_names(&self) -> bool {
+        self.is_joining() && (self.names.is_none() || self.known() == Known::All || self.at.iter().any(|at| !at.up))
+    }
+
+    /// Whether it stands at a name in the upper.
+    pub(crate) fn stands(&self) -> bool {
+        self.at.iter().any(|at| at.up)
     }
 }
 
@@ -173,6 +215,14 @@ impl Node {
         state.at.iter().find(|at| at.up == up).copied().ok_or(Errno::NOENT)
     }
 
+    /// The same, or, where it stands in the upper without a name, a name that shows it.
+    ///
+    /// # Errors
+    /// `ENOENT` where it has none any more.
+    pub(crate) fn any_name(&self) -> Result<At, Errno> {
+        self.first_name().or_else(|errno| self.state().at.iter().next().copied().ok_or(errno))
+    }
+
     /// Whether it stands in the upper.
     pub(crate) fn is_up(&self) -> bool {
         self.state().upper.is_some()
@@ -200,6 +250,21 @@ impl Node {
     pub(crate) fn remember(&self) -> bool {
         let more = |lookups| (lookups != LEFT).then_some(lookups + 1);
         self.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
+    /// Keeps it in memory until [`Node::unpin`].
+    pub(crate) fn pin(&self) {
+        let before = self.flags.fetch_or(Flag::Pinned as u8, Ordering::AcqRel);
+        if before & Flag::Pinned as u8 == 0 {
+            self.remember();
+        }
+    }
+
+    /// It is dropped in its time.
+    pub(crate) fn unpin(&self) {
+        if self.unset(Flag::Pinned) {
+            self.forget(1);
+        }
     }
 
     /// Takes look-ups back; `true` when none are left.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use mica_core::Name;
 use mica_core::plan::Redirect;
 use mica_sys::{Access, Dir, Errno, File, FileKind, Subject};
 
@@ -11,6 +12,7 @@ use super::lowers::{LowerDir, LowerFile, Shown};
 use super::node::{At, Directory, Flag, Lower, Node};
 use super::seen::{Attributes, look};
 use super::{Tree, errno};
+use crate::fuse::carry::{KEPT, kept_name};
 
 /// A file whose content is read.
 #[derive(Debug)]
@@ -86,7 +88,12 @@ impl Tree {
         mut act: impl FnMut(&Dir, &[u8]) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         for _ in 0..TRIES {
-            let at = node.first_name()?;
+            let at = match node.first_name() {
+                Ok(at) => at,
+                Err(errno) => {
+                    return self.at_kept(node).unwrap_or(Err(errno)).and_then(|(dir, name)| act(&dir, name.as_bytes()));
+                }
+            };
             let Some(parent) = self.node(at.parent) else {
                 self.drop_name(node, at);
                 continue;
@@ -105,6 +112,20 @@ impl Tree {
             }
         }
         Err(Errno::AGAIN)
+    }
+
+    /// Where a file of the upper is kept that stands at no name and is joining; `None` for any other.
+    pub(crate) fn at_kept(&self, node: &Node) -> Option<Result<(Arc<Dir>, Name), Errno>> {
+        let ino = {
+            let state = node.state();
+            if !state.is_joining() || state.stands() {
+                return None;
+            }
+            state.kept.ino()
+        };
+        let name = kept_name(ino)?;
+        let work = self.upper.as_ref()?.work.as_deref()?;
+        Some(work.open_dir(KEPT).map(|dir| (Arc::new(dir), name)).map_err(errno))
     }
 
     fn drop_name(&self, node: &Node, at: At) {
@@ -206,12 +227,7 @@ impl Tree {
 
     /// The lower path of a node's first name: what its directory's lower path and its name say.
     pub(crate) fn natural_lower_path(&self, node: &Node) -> Result<Option<mica_core::RelPath>, Errno> {
-        let at = node.first_name()?;
-        let Some(parent) = self.node(at.parent) else { return Ok(None) };
-        let directory = parent.directory()?;
-        let Some(lower) = self.lower_path_of(directory) else { return Ok(None) };
-        let names = directory.read();
-        names.by_cookie(at.cookie).map(|(_, name)| super::join(&lower, name)).transpose()
+        self.lower_path_at(node.any_name()?)
     }
 
     /// Does something with the name at which a lower has the directory whose attributes show.
@@ -319,8 +335,7 @@ impl Tree {
     pub(crate) fn attributes(&self, node: &Node) -> Result<Attributes, Errno> {
         let (stale, several) = {
             let state = node.state();
-            let lower = state.upper.as_ref().is_none_or(|standing| standing.joining.is_some());
-            (state.stale, lower && state.names.is_none() && state.kept.nlink() > 1)
+            (state.stale, state.has_unknown_names())
         };
         if stale || node.has(Flag::Behind) {
             self.refresh(node)?;

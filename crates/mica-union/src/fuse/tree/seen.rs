@@ -3,7 +3,7 @@
 //! One `statx`. Marks are asked for where they can be: of directories always, of other files in an upper always, and in a lower of empty files alone, which may be
 //! whiteouts or stand for devices. Whether a lower's file has its content further below matters when it is opened, and is asked then.
 
-use mica_core::plan::Redirect;
+use mica_core::plan::{JoiningMark, Redirect};
 use mica_core::{Kind, RelPath};
 use mica_layer::Marks;
 use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
@@ -40,8 +40,8 @@ pub(crate) struct Seen {
     pub(crate) redirect: Option<Redirect>,
     /// Its content is below. Of a lower's file not looked at.
     pub(crate) metacopy: bool,
-    /// The lower path of the file that it is joining.
-    pub(crate) joining: Option<RelPath>,
+    /// The file that it is joining.
+    pub(crate) joining: Option<JoiningMark>,
     /// The inode number that it had when it was brought up.
     pub(crate) ino: Option<u64>,
     /// It was brought up by the kernel's overlayfs, or by us.
@@ -161,10 +161,7 @@ fn read_marks(
         } else if name == marks.metacopy() {
             seen.metacopy = seen.attributes.metadata.kind == FileKind::File;
         } else if name == marks.joining() {
-            seen.joining = value()?.and_then(|value| match Redirect::parse(&value) {
-                Some(Redirect::Absolute(path)) => Some(path),
-                _ => None,
-            });
+            seen.joining = value()?.as_deref().and_then(JoiningMark::parse);
         } else if name == marks.whiteout() {
             seen.whiteout = seen.attributes.metadata.kind == FileKind::File && seen.attributes.metadata.size == 0;
         } else if let Some(kind) = stands_for(marks, &name, value()?) {

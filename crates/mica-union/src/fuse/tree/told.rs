@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
+use mica_core::plan::Known;
 use mica_sys::{Dir, Errno, File, FileKind};
 
 use super::handles::Key;
@@ -89,8 +90,11 @@ impl Tree {
 
     /// What has no name any more, where somebody may still have it.
     pub(crate) fn orphan(&self, node: &Node) -> Option<Arc<File>> {
-        if !node.state().at.is_empty() {
-            return None;
+        {
+            let state = node.state();
+            if state.stands() || state.upper.is_none() && !state.at.is_empty() {
+                return None;
+            }
         }
         self.orphans().get(&node.id).map(Arc::clone)
     }
@@ -115,7 +119,7 @@ impl Tree {
 
     /// A name is about to go: what is needed of the file when it was the last is kept. `upper` is the directory in the upper, if the name stands there.
     pub(crate) fn keep(&self, node: &Node, dir: &Node, upper: Option<&Dir>, name: &[u8]) -> Result<(), Errno> {
-        let (last, up) = {
+        let (last, up, joining) = {
             let mut state = node.state();
             let up = state.upper.is_some();
             if let Lower::AtName(slot) = state.lower
@@ -126,14 +130,14 @@ impl Tree {
                 let file = super::lowers::LowerFile { dir: Arc::clone(part), name: name.into() };
                 state.lower = Lower::At(Box::new(file));
             }
-            (state.at.len() <= 1, up)
+            (state.at.len() <= 1 || up && state.at.iter().filter(|at| at.up).count() <= 1, up, state.is_joining())
         };
         if !(last && up && node.lookups() > 0) {
             return Ok(());
         }
         let Some(upper) = upper else { return Ok(()) };
         let mut orphans = self.orphans();
-        if orphans.len() < self.most_orphans {
+        if joining || orphans.len() < self.most_orphans {
             orphans.insert(node.id, Arc::new(upper.open_path(name).map_err(errno)?));
         }
         Ok(())
@@ -151,7 +155,7 @@ impl Tree {
         if gone {
             let left = if node.is_directory() { 0 } else { state.kept.nlink().saturating_sub(1) };
             state.kept.change(|metadata| metadata.nlink = left);
-            if node.is_directory() || state.upper.is_none() {
+            if node.is_directory() || state.upper.is_none() && state.known() == Known::All {
                 state.names = Some(0);
             }
         }
@@ -185,6 +189,41 @@ impl Tree {
         self.drop_orphan(node.id);
         self.stale(node);
         self.link_key(node);
+    }
+
+    /// What was kept without a name stands at one now.
+    pub(crate) fn stands_again(&self, node: &Node) {
+        if node.state().stands() {
+            self.drop_orphan(node.id);
+        }
+    }
+
+    /// A file of the upper has one more name than it had; `false` for one whose disk says how many.
+    pub(crate) fn gained(&self, node: &Node) {
+        let mut state = node.state();
+        state.names = state.names.map(|names| names.saturating_add(1));
+    }
+
+    /// Makes a node of a file that is kept without a name, so that a name of its lower file that is looked up shows it. `dir` is where such files are.
+    ///
+    /// # Errors
+    /// When it or a layer cannot be read.
+    pub(crate) fn find_kept(&self, dir: &Dir, name: &[u8]) -> Result<(), Errno> {
+        let Some(seen) = look(dir, name, self.marks, true)? else { return Ok(()) };
+        let disk = seen.attributes.metadata.ino;
+        // Of one that stands at names all the same the node is there.
+        if seen.joining.is_none() || self.links.get((UPPER, disk)).is_some() {
+            return Ok(());
+        }
+        let file = dir.open_path(name).map_err(errno)?;
+        let ino = seen.ino.unwrap_or_else(|| self.numbers.upper(disk));
+        let (standing, attributes) = (Standing::of(&seen), seen.attributes);
+        let state = State::new(attributes, Some(standing), Lower::No, None);
+        let node = self.table.add(|id| Node::new(id, ino, state, None)).ok_or(Errno::NFILE)?;
+        node.pin();
+        self.orphans().insert(node.id, Arc::new(file));
+        self.links.put((UPPER, disk), node.id);
+        self.find_lower(&node).map(|_| ())
     }
 
     /// Finds out what stands at a name after an operation that failed on its way.

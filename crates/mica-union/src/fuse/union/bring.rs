@@ -35,8 +35,11 @@ impl Union {
     /// # Errors
     /// `EROFS` without an upper; those of the copy. Nothing that shows has changed then.
     pub(crate) fn bring_up(&self, node: &Arc<Node>, need: Need) -> Result<(), Errno> {
-        let ready = |standing: &Standing| standing.joining.is_none() && (need == Need::Metadata || !standing.metacopy);
-        if node.state().upper.as_ref().is_some_and(ready) {
+        let ready = |state: &State| {
+            let has = |standing: &Standing| need == Need::Metadata || !standing.metacopy;
+            !state.lacks_names() && state.upper.as_ref().is_some_and(has)
+        };
+        if ready(&node.state()) {
             return Ok(());
         }
         self.change(node, &|place| need.op(place), None, &mut |_| Ok(()))
@@ -100,10 +103,9 @@ impl Union {
         act: &mut dyn FnMut(&Target<'_>) -> Result<(), SysError>,
         features: Features,
     ) -> Result<Tried, Errno> {
-        let joins = |state: &State| state.upper.as_ref().is_some_and(|standing| standing.joining.is_some());
         let unknown = {
             let state = node.state();
-            joins(&state) && state.names.is_none()
+            state.is_joining() && state.names.is_none()
         };
         if unknown {
             self.tree.gather_all(node)?;
@@ -170,7 +172,7 @@ impl Union {
 
     /// A node's first name, with its directory; `None` while it is being moved.
     pub(super) fn spot_of(&self, node: &Arc<Node>) -> Result<Option<Spot>, Errno> {
-        let Ok(at) = node.first_name() else { return Ok(None) };
+        let Ok(at) = node.any_name() else { return Ok(None) };
         let Some(dir) = self.tree.node(at.parent) else { return Ok(None) };
         let name = match dir.directory()?.read().by_cookie(at.cookie) {
             Some((_, name)) => name_of(name)?,
@@ -183,12 +185,15 @@ impl Union {
     fn settle_names(&self, node: &Arc<Node>) -> Result<(), Errno> {
         let several = {
             let mut state = node.state();
-            if state.upper.as_ref().is_none_or(|standing| standing.joining.is_some()) {
+            if state.upper.is_none() || state.lacks_names() {
                 return Ok(());
             }
-            state.names = None;
-            state.at.len() > 1
+            if !state.is_joining() {
+                state.names = None;
+            }
+            state.is_joining() || state.at.len() > 1
         };
+        self.tree.stands_again(node);
         if node.state().stale {
             self.tree.refresh(node)?;
         }
@@ -227,7 +232,7 @@ impl Union {
         let leaf = mica_core::plan::UpperLeaf {
             regular: node.kind == FileKind::File,
             data: mica_core::plan::Data::Whole,
-            joining: false,
+            joining: mica_core::plan::Joining::No,
         };
         let here = if node.is_directory() { Here::Directory(Merge::Alone { opaque: false }) } else { Here::Leaf(leaf) };
         let alone = Place { parent: Parent::Alone, here, below: mica_core::plan::Below::Nothing };
@@ -291,8 +296,11 @@ impl Union {
                     standing.metacopy = is_set;
                     standing.redirect = Leads::ByName;
                 }
-                (Mark::Joining, false) => standing.joining = None,
-                (Mark::Joining, true) => {}
+                (Mark::Joining, false) => {
+                    standing.joining = None;
+                    node.unpin();
+                }
+                (Mark::Joining | Mark::Settled, _) => {}
             }
             if matches!(mark, Mark::Redirect(_)) && node.is_directory() {
                 self.tree.directories_moved();

@@ -137,9 +137,19 @@ impl Context for Places<'_> {
             };
             Ok(Spot { dir, name, node: Some(Arc::clone(node)) })
         };
-        let up = names.iter().find(|at| at.up).ok_or(Errno::NOENT).and_then(spot_of).map_err(call("join"))?;
+        let up = match self.union.tree.at_kept(node) {
+            Some(kept) => kept.map(|(dir, name)| Stand { dir, name }).map_err(call("join"))?,
+            None => {
+                let up = names.iter().find(|at| at.up).ok_or(Errno::NOENT).and_then(spot_of).map_err(call("join"))?;
+                self.stand(&up)?
+            }
+        };
         let lower = names.iter().filter(|at| !at.up).map(spot_of).collect::<Result<_, _>>().map_err(call("join"))?;
         Ok(Joins { up, lower })
+    }
+
+    fn stands_elsewhere(&mut self, spot: &Spot) -> bool {
+        spot.node.as_ref().is_some_and(|node| node.state().at.iter().filter(|at| at.up).count() > 1)
     }
 
     fn new_file(&mut self) -> Result<New, SysError> {
@@ -168,7 +178,11 @@ impl Context for Places<'_> {
         if let Ok(stands) = stands {
             state.kept.change(|metadata| metadata.ino = stands.ino);
         }
-        state.upper.get_or_insert_with(|| self.coming.clone());
+        let standing = state.upper.get_or_insert_with(|| self.coming.clone());
+        if standing.joining.is_some() {
+            // Whatever stops it now: a name that is not linked shows this.
+            node.pin();
+        }
         state.stale = true;
         for at in state.at.iter_mut() {
             if at.parent == spot.dir.id && Some(at.cookie) == cookie {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mica_core::plan::{
-    Below, Data, Here, How, LEAST_METACOPY, LeafKind, LowerLeaf, Merge, Names as Several, Parent, Place, Plan, Step,
-    UpperLeaf,
+    Below, Data, Here, How, Joining, LEAST_METACOPY, LeafKind, LowerLeaf, Merge, Names as Several, Parent, Place, Plan,
+    Step, UpperLeaf,
 };
 use mica_sys::{Errno, FileKind};
 
@@ -64,19 +64,28 @@ fn here(dir: &Node, node: &Node, cookie: u64, others_matter: bool) -> Option<Her
             }),
         });
     }
+    // Without its names nobody knows what it lacks.
+    if state.is_joining() && state.names.is_none() {
+        return None;
+    }
     let is_up = state.at.iter().any(|at| (at.parent, at.cookie) == (dir.id, cookie) && at.up);
     Some(match &state.upper {
         Some(standing) if is_up => Here::Leaf(UpperLeaf {
             regular: node.kind == FileKind::File,
             data: data(standing),
-            joining: standing.joining.is_some(),
+            joining: match state.is_joining() {
+                false => Joining::No,
+                true if state.lacks_names() => Joining::Names(state.known()),
+                true => Joining::Settled,
+            },
         }),
-        Some(standing) => {
-            Here::LowerLeaf(LowerLeaf { kind: leaf_kind(node, &state), names: Several::Joining(data(standing)) })
-        }
+        Some(standing) => Here::LowerLeaf(LowerLeaf {
+            kind: leaf_kind(node, &state),
+            names: Several::Joining(data(standing), state.known()),
+        }),
         None => {
             let names = match state.names {
-                Some(names) if names > 1 => Several::Several,
+                Some(names) if names > 1 => Several::Several(state.known()),
                 None if state.kept.nlink() > 1 && others_matter => return None,
                 _ => Several::One,
             };

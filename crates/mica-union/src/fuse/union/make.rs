@@ -143,6 +143,7 @@ impl Union {
             let locked = names.of(dir)?;
             locked.remove(name);
             self.tree.name(node, dir, locked, name, true);
+            self.tree.gained(node);
             self.tree.stale(node);
             self.tree.stale(dir);
             self.tree.link_key(node);

@@ -92,11 +92,7 @@ impl Union {
             }
             return Ok(());
         }
-        let unknown = {
-            let state = node.state();
-            let lower = state.upper.as_ref().is_none_or(|standing| standing.joining.is_some());
-            lower && state.names.is_none() && state.kept.nlink() > 1
-        };
+        let unknown = node.state().has_unknown_names();
         if unknown { self.tree.gather_before_loss(node) } else { Ok(()) }
     }
 }

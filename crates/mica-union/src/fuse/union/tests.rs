@@ -2,10 +2,12 @@
 //!
 //! * [`both`]: the union and the plain directory, and an operation done in each.
 //! * [`random`]: random operations.
+//! * [`unlisted`]: names that cannot be listed.
 //! * Here: one promise each.
 
 mod both;
 mod random;
+mod unlisted;
 
 use mica_core::Kind;
 use mica_core::plan::How;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mica_core::plan::{At, How, Op, Place, Relation, Rename, XattrChange};
+use mica_core::plan::{At, How, Op, Place, Relation, Rename, Up, XattrChange};
 use mica_core::{Kind, Rdev, RelPath};
 use mica_sys::{Dir, Errno, File, FileKind, SetTime, SetXattr, SysError, Time};
 
@@ -258,7 +258,8 @@ impl Context for ByPath<'_> {
 
     fn joins(&mut self, spot: &RelPath) -> Result<Joins<RelPath>, SysError> {
         let Ok(group) = self.layers.union(0).group(spot);
-        Ok(Joins { up: group.up.unwrap_or_else(|| panic!("{spot} is not joining")), lower: group.lower })
+        let Some(Up::At(up)) = group.up else { panic!("{spot} is not joining") };
+        Ok(Joins { up: self.stand(&up)?, lower: group.lower })
     }
 
     fn new_file(&mut self) -> Result<New, SysError> {

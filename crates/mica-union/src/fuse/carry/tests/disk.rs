@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
-use mica_core::plan::{Features, Lowers, Redirect, Shows, Standing, StandingKind, StandingLeaf, Union, Upper};
+use mica_core::plan::{
+    Features, JoiningMark, Links, Lowers, Redirect, Shows, Standing, StandingKind, StandingLeaf, Union, Upper,
+};
 use mica_core::{Name, RelPath};
 use mica_layer::{Ability, Marks};
 use mica_sys::{Dir, FileKind};
@@ -78,7 +80,7 @@ impl Upper for Layer<'_> {
             FileKind::File if mark(Marks::device_zero).is_none() => StandingKind::Regular { size: found.size },
             _ => StandingKind::Other,
         };
-        let joining = mark(Marks::joining).map(|value| RelPath::parse(value.strip_prefix(b"/").unwrap()).unwrap());
+        let joining = mark(Marks::joining).map(|value| JoiningMark::parse(&value).unwrap().from);
         if joining.is_some() {
             let says = self.0.marks.map(|marks| self.0.root.get_own_xattr(marks.joins()).unwrap().is_some());
             assert_eq!(says, Some(true), "{path} is joining, and the root says nothing of it");
@@ -92,7 +94,7 @@ impl Upper for Layer<'_> {
         Ok(dir.read_dir().unwrap().iter().map(|entry| Name::new(&entry.name).unwrap()).collect())
     }
 
-    fn links(&self, path: &RelPath) -> Result<Vec<RelPath>, Infallible> {
+    fn links(&self, path: &RelPath) -> Result<Links, Infallible> {
         let (dir, name) = self.0.at(path).unwrap();
         let ino = dir.stat(name.as_bytes()).unwrap().ino;
         let mut found = Vec::new();
@@ -101,7 +103,7 @@ impl Upper for Layer<'_> {
                 found.push(path.clone());
             }
         });
-        Ok(found)
+        Ok(Links::all(found))
     }
 }
 
@@ -117,8 +119,8 @@ impl Lowers for Empty {
         Ok(path.is_root().then_some(Shows::Directory))
     }
 
-    fn links(&self, _: &RelPath) -> Result<Vec<RelPath>, Infallible> {
-        Ok(Vec::new())
+    fn links(&self, _: &RelPath) -> Result<Links, Infallible> {
+        Ok(Links::all(Vec::new()))
     }
 }
 

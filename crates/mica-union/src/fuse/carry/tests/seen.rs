@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mica_core::plan::Lowers as _;
+use mica_core::plan::{Links, Lowers as _};
 use mica_core::{Kind, Name, RelPath};
 use mica_layer::Marks;
 use mica_sys::{Dir, FileKind, SetTime, Time};
@@ -40,8 +40,8 @@ pub(super) fn read(layers: &Layers) -> Tree {
             continue;
         }
         let (layer, place) = layers.find(0, &at).unwrap();
-        let Ok(links) = if at.is_root() { Ok(Vec::new()) } else { union.links(&at) };
-        let id = links.into_iter().min().unwrap_or_else(|| at.clone());
+        let Ok(links) = if at.is_root() { Ok(Links::all(Vec::new())) } else { union.links(&at) };
+        let id = links.paths.into_iter().min().unwrap_or_else(|| at.clone());
         let mut seen = look(&layers.0[layer], &place, id);
         if let Kind::File { size, .. } = seen.kind {
             let (layer, place) = layers.find_content(0, &at);
