@@ -17,11 +17,19 @@ struct Machine {
 
 impl Machine {
     fn new(mica: &Mica) -> Self {
-        // Not below the directory for temporary files, which the user may be able to pass through alone: what is not found then stands in
-        // docs/design/0007, section 6.
-        let place = PathBuf::from("/mnt");
-        let outer = ["-t", "tmpfs", "-o", "mode=755,size=8m", "tester", "/mnt"];
+        Self::at(mica, "/mnt", "mode=755,size=8m")
+    }
+
+    /// Below a directory of somebody else that the user can pass through and not list.
+    fn passed_to(mica: &Mica) -> Self {
+        Self::at(mica, "/mnt/passed/to", "mode=711,size=8m")
+    }
+
+    fn at(mica: &Mica, place: &str, options: &str) -> Self {
+        let place = PathBuf::from(place);
+        let outer = ["-t", "tmpfs", "-o", options, "tester", "/mnt"];
         assert!(Command::new("mount").args(outer).status().unwrap().success());
+        fs::create_dir_all(&place).unwrap();
         for (path, mode) in
             [("own", 0o755), ("own/deep", 0o755), ("others", 0o755), ("closed", 0o700), ("own/inner", 0o755)]
         {
@@ -159,6 +167,37 @@ fn kept_changes_are_shown_and_applied() {
         assert!(!own.join("deep").exists());
         assert_eq!(fs::metadata(own.join("inner/file")).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(own.join("moved")).unwrap().uid(), mica.user().uid());
+        mica.run(["rm", "later"]);
+        mica.assert_whole();
+    });
+}
+
+/// Nobody can list all names of a file there. Those that somebody looks at are of one file, in the view, in what is said of it and on the machine.
+#[test]
+fn names_that_cannot_be_listed_are_of_one_file() {
+    needs!(ordinary_user, fuse);
+    as_both(|mica| {
+        let machine = Machine::passed_to(&mica);
+        fs::hard_link(machine.place.join("own/file"), machine.place.join("own/deep/link")).unwrap();
+        let before = machine.snapshots();
+        let script = "cat others/link; echo x >>others/file; cat others/link; stat -c %h others/link";
+        let said = try_out(&mica, &[], machine.script(script));
+        assert!(said.out.starts_with("others/file\nothers/file\nx\n2\n"), "{said:#?}");
+        assert_eq!(below(&said.out, &machine.place), ["C others/file", "C others/link"], "{said:#?}");
+        for (path, before) in &before {
+            before.assert_unchanged(path, "a try");
+        }
+        let script = "cat own/deep/link; echo x >>own/file; cat own/deep/link; chmod 600 own/inner/file";
+        let said = try_out(&mica, &["-q", "--keep", "later"], machine.script(script));
+        assert_eq!(said.out, "own/file\nown/file\nx\n", "{said:#?}");
+        let listed = below(&mica.run(["diff", "later"]).out, &machine.place);
+        assert_eq!(listed, ["C own/deep/link", "C own/file", "C own/inner/file"]);
+        mica.run(["commit", "-q", "later", "made"]);
+        mica.run(["apply", "--yes", "later"]);
+        let [one, other] = ["own/file", "own/deep/link"].map(|path| machine.place.join(path));
+        assert_eq!(fs::read_to_string(&one).unwrap(), "own/file\nx\n");
+        assert_eq!(fs::metadata(&one).unwrap().ino(), fs::metadata(&other).unwrap().ino());
+        assert_eq!(fs::metadata(machine.place.join("own/inner/file")).unwrap().mode() & 0o777, 0o600);
         mica.run(["rm", "later"]);
         mica.assert_whole();
     });
