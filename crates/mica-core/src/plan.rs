@@ -21,7 +21,8 @@
 //!
 //! One mark is ours, *joining*: this file has been brought up from the lower file at that path, which has more names, and not all of
 //! them may be links of it yet. A name of the lower file that still shows below and this file are one file. It stands only while
-//! names are being linked, and after a crash until the next change of that file.
+//! names are being linked, and after a crash until the next change of that file; and, *settled*, on a file whose names are not all
+//! known, because a directory of the lowers can be passed through and not listed ([`Known::Some`]).
 //!
 //! # The rules
 //!
@@ -31,7 +32,8 @@
 //!    would copy what is thrown away: a file of one name that is cut is brought up cut.
 //! 3. **Directories above come first,** outermost first, each complete with its attributes before it has its name.
 //! 4. **Links.** Any change of a lower file of which several names show brings it up once, joining, links it at all of them,
-//!    and then takes the mark off. Removing one of the names is no change of the file: a whiteout is enough.
+//!    and then takes the mark off, or settles it. Removing one of the names is no change of the file: a whiteout is enough. But before
+//!    a name of a joining file goes in the upper, that may be the last there, it is kept without one for those that show it below.
 //! 5. **Removing** leaves a whiteout exactly where something below would show. A whiteout takes the place of what stands in one
 //!    rename or exchange, and never stands where it hides nothing: in an opaque directory, or in one that is only the upper's.
 //! 6. **Making over a whiteout** replaces it by a rename; a directory, which cannot replace a file, is exchanged with it. Where a
