@@ -21,7 +21,7 @@ use mica_sys::Errno;
 use mica_sys::fuse::{Device, MountOptions, mount_by_helper, unmount_by_helper};
 use mica_sys::mount::{Mount, MountAttrFlags, Reach, SetAttrs, mounts, set_attrs};
 use mica_sys::process::{
-    Caps, Caught, Signal, effective_caps, effective_gid, effective_uid, in_initial_user_namespace, metadata_of,
+    Caps, Caught, Signal, device_of, effective_caps, effective_gid, effective_uid, in_initial_user_namespace,
     open_place,
 };
 use mica_union::fuse::{Options, Program, Served, Session, attend, serve_inherited as serve};
@@ -116,7 +116,7 @@ impl Made {
             mount.attach(&places.mountpoint).map_err(Failure::Attach)?;
         }
         self.placed = None;
-        let own = open_place(&places.mountpoint).and_then(metadata_of).map_err(Failure::Attach)?.device();
+        let own = open_place(&places.mountpoint).and_then(device_of).map_err(Failure::Attach)?;
         if let Some((propagation, is_tree)) = asked.mount.propagation {
             let reach = if is_tree { Reach::Tree } else { Reach::One };
             set_attrs(&places.mountpoint, &SetAttrs::propagation(propagation), reach).map_err(Failure::Attach)?;
@@ -206,7 +206,7 @@ const CHANGEABLE: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
 pub(crate) fn change(asked: &Asked, mountpoint: &Path, is_trial: bool) -> Result<(), Failure> {
     let missing = || Failure::NotOurs(mountpoint.to_owned());
     let place = open_place(mountpoint).map_err(|_| missing())?;
-    let number = metadata_of(&place).map_err(|_| missing())?.device();
+    let number = device_of(&place).map_err(|_| missing())?;
     let path = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place)));
     let path = path.unwrap_or_else(|_| mountpoint.to_owned());
     let table = mounts().map_err(Failure::Table)?;

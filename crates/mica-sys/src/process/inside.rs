@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, readlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat, openat2, readlinkat};
 use rustix::io::Errno;
 
 use super::failed;
@@ -68,6 +68,17 @@ fn open(root: impl AsFd, path: &[u8], how: ResolveFlags) -> Result<OwnedFd, SysE
 /// `fstat`'s.
 pub fn metadata_of(fd: impl AsFd) -> Result<Metadata, SysError> {
     fstat(fd).map(|stat| Metadata::from_stat(&stat)).map_err(failed("fstat", ""))
+}
+
+/// The number of the file system that the opened place is on: major and minor, as the table of mounts has it. Nobody is asked for it: a server of FUSE that looked at
+/// its own mount would wait for itself, and could not be killed while it holds the device.
+///
+/// # Errors
+/// `statx`'s.
+pub fn device_of(fd: impl AsFd) -> Result<(u32, u32), SysError> {
+    rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::empty())
+        .map(|stat| (stat.stx_dev_major, stat.stx_dev_minor))
+        .map_err(failed("statx", ""))
 }
 
 /// As [`open_inside`]; what is missing on the way is made, also at the end of a symlink that points to nothing.
@@ -179,6 +190,14 @@ mod tests {
     fn same(fd: &OwnedFd, path: &Path) -> bool {
         let (one, other) = (metadata_of(fd).unwrap(), fs::symlink_metadata(path).unwrap());
         (one.dev, one.ino) == (other.dev(), other.ino())
+    }
+
+    #[test]
+    fn a_place_has_the_device_that_a_file_of_it_says() {
+        for place in [Path::new("/proc"), &std::env::temp_dir()] {
+            let place = fs::File::open(place).unwrap();
+            assert_eq!(device_of(&place).unwrap(), metadata_of(&place).unwrap().device());
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use identity::{
     set_caps, set_dumpable, set_groups, set_ids, set_keep_caps, set_limit, set_no_new_privs, set_parent_death_signal,
     set_umask, umask, user_name,
 };
-pub use inside::{Missing, make_inside, metadata_of, open_inside, open_inside_no_links, open_place};
+pub use inside::{Missing, device_of, make_inside, metadata_of, open_inside, open_inside_no_links, open_place};
 pub use namespace::{
     Namespaces, change_directory, join_namespace, loopback_up, pivot_into, set_domain_name, set_host_name,
     working_directory,

@@ -6,7 +6,7 @@ use std::path::Path;
 use mica_layer::Marks;
 use mica_sys::fuse::{Device, MountOptions};
 use mica_sys::mount::{Mount, MountAttrFlags};
-use mica_sys::process::{effective_gid, effective_uid, metadata_of};
+use mica_sys::process::{device_of, effective_gid, effective_uid};
 use mica_sys::{Errno, SysError};
 
 use super::serve::{Program, Served, Session};
@@ -88,8 +88,8 @@ impl Driver for Fuse {
                 let served = Served::start(program, device.as_fd(), &options)?;
                 // The server has the device. Were ours left open, the mount would outlive it and answer nobody.
                 drop(device);
-                if let Ok(root) = metadata_of(&mount) {
-                    served.tell(root.device());
+                if let Ok(root) = device_of(&mount) {
+                    served.tell(root);
                 }
                 Ok(Mounted::new(mount))
             }

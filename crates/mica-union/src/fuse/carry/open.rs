@@ -136,7 +136,7 @@ impl Carrier {
 }
 
 /// How long a directory is waited for that another server has: one whose mount is gone holds it for a moment longer, while it ends.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Locks a directory; `false` where somebody else has it and keeps it.
 fn take(dir: &Dir) -> Result<bool, SysError> {

@@ -84,6 +84,8 @@ struct Walk<'a> {
     number: &'a dyn Fn(u64, u64) -> u64,
     /// With the path of every name that is no directory's.
     each: &'a mut dyn FnMut(u64, &RelPath, &[u8]),
+    /// What may refuse a directory that is passed over then.
+    passes: fn(Errno) -> bool,
     redirects: Vec<Redirected>,
     is_closed: bool,
 }
@@ -98,7 +100,12 @@ fn can_be_passed(root: &Dir, at: &RelPath) -> bool {
 
 impl<'a> Walk<'a> {
     fn new(marks: Marks, number: &'a dyn Fn(u64, u64) -> u64, each: &'a mut dyn FnMut(u64, &RelPath, &[u8])) -> Self {
-        Self { marks, number, each, redirects: Vec::new(), is_closed: false }
+        Self { marks, number, each, passes: is_out_of_reach, redirects: Vec::new(), is_closed: false }
+    }
+
+    /// Of the upper, with its own numbers: a disk of it that goes bad is told.
+    fn of_upper(marks: Marks, each: &'a mut dyn FnMut(u64, &RelPath, &[u8])) -> Self {
+        Self { passes: is_refused, ..Self::new(marks, &|_, ino| ino, each) }
     }
 
     fn all(&mut self, root: &Dir) -> Result<(), Errno> {
@@ -110,7 +117,7 @@ impl<'a> Walk<'a> {
                 Ok((look_at_self(&dir, self.marks)?, dir.read_dir().map_err(errno)?))
             };
             let (seen, entries) = match read() {
-                Err(refused) if !at.is_root() && is_out_of_reach(refused) => {
+                Err(refused) if !at.is_root() && (self.passes)(refused) => {
                     self.is_closed = self.is_closed || can_be_passed(root, &at);
                     continue;
                 }
@@ -142,8 +149,12 @@ impl<'a> Walk<'a> {
 /// Whether a directory cannot be read by anybody like this process. A live machine has places where it may not come, directories that go while they are
 /// read, dead mounts and bad disks: what is there can be brought up by none of its names, and is in nobody else's way.
 fn is_out_of_reach(errno: Errno) -> bool {
-    let why = [Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::NOTDIR, Errno::STALE, Errno::NOTCONN, Errno::IO];
-    why.contains(&errno)
+    is_refused(errno) || [Errno::STALE, Errno::NOTCONN, Errno::IO].contains(&errno)
+}
+
+/// Whether a directory is not this process's to read, or has gone meanwhile.
+fn is_refused(errno: Errno) -> bool {
+    [Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::NOTDIR].contains(&errno)
 }
 
 fn read_whole(root: &Dir, marks: Marks, number: &dyn Fn(u64, u64) -> u64) -> Result<Whole, Errno> {
@@ -240,7 +251,7 @@ impl Tree {
                 found.push((at.join(&name), JoiningMark::parse(&mark).is_some_and(|mark| mark.settled)));
             }
         };
-        Walk::new(self.marks, &|_, ino| ino, &mut each).all(&upper.root)?;
+        Walk::of_upper(self.marks, &mut each).all(&upper.root)?;
         refused.map_or(Ok(found), Err)
     }
 
@@ -256,7 +267,7 @@ impl Tree {
             moves
         };
         let mut ignore = |_, _: &RelPath, _: &[u8]| {};
-        let mut walk = Walk::new(self.marks, &|_, ino| ino, &mut ignore);
+        let mut walk = Walk::of_upper(self.marks, &mut ignore);
         walk.all(&upper.root)?;
         let found = Arc::new(walk.redirects);
         let mut known = self.wholes.upper();
@@ -419,6 +430,8 @@ mod tests {
     fn only_what_nobody_could_read_is_passed_over() {
         assert!([Errno::ACCESS, Errno::NOTCONN, Errno::IO].map(is_out_of_reach).iter().all(|passed| *passed));
         assert!(![Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(is_out_of_reach).iter().any(|passed| *passed));
+        // The upper's own disk is not somebody else's.
+        assert!(is_refused(Errno::ACCESS) && !is_refused(Errno::IO));
     }
 
     #[test]
