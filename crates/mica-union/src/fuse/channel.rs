@@ -9,6 +9,7 @@
 //! * By rings, where the kernel has them enabled (`/sys/module/fuse/parameters/enable_uring`, Linux 6.14), each processor's queue has some
 //!   threads of its own. What rings do not carry comes by the device still, and everything does when the kernel refuses them.
 
+mod buffer;
 mod device;
 mod follow;
 mod notifier;

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use mica_sys::fuse::{Device, Interruptible};
 use mica_sys::{Errno, SysError};
 
+use super::buffer::Buffer;
 use super::{ChannelError, Shared, lock};
 use crate::fuse::wire::{Dialect, Init, InitOffer, Message, Out, Reply, Request};
 
@@ -94,10 +95,11 @@ fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
     // ignored: a thread that cannot be woken ends with the mount.
     let _woken = Interruptible::here().ok();
     let _followed = shared.follow.join();
-    let mut buffer = vec![0; shared.buffer];
+    let mut buffer = Buffer::new(shared.buffer);
     let mut calm: u32 = 0;
     while !shared.stopping.load(Ordering::Acquire) {
-        let length = match device.read(&mut buffer) {
+        let buffer = buffer.bytes();
+        let length = match device.read(buffer) {
             Ok(length) => length,
             // A request that was taken back before it was read, or `stop`.
             Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => continue,
