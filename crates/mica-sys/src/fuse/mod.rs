@@ -9,6 +9,7 @@
 
 mod helper;
 mod interrupt;
+mod pipe;
 mod ring;
 
 use std::fmt::Write as _;
@@ -22,6 +23,7 @@ use rustix::mount::MountAttrFlags;
 
 pub use helper::{HelperError, mount_by_helper, unmount_by_helper};
 pub use interrupt::{Interruptible, interrupt};
+pub use pipe::Pipe;
 pub use ring::{Exchange, Seat, ring_queues};
 
 use crate::error::{Result, SysError};

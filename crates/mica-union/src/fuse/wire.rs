@@ -14,6 +14,7 @@ mod init;
 mod names;
 mod notice;
 mod out;
+mod piped;
 mod request;
 mod setattr;
 
@@ -22,6 +23,7 @@ pub use init::{Init, InitOffer, Wanted};
 pub use names::{Listing, Names};
 pub use notice::{Notice, NoticeHead};
 pub use out::{Attr, Device, Entry, IoctlAnswer, Opened, Out, Reply, StatFs, Statx};
+pub use piped::Piped;
 pub use request::{Caller, Dialect, Forgets, Lock, Malformed, Mappings, Message, NAME_MAX, Request};
 pub use setattr::{SetAttr, SetTime};
 

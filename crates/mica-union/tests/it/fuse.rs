@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mica_sys::Dir;
@@ -30,6 +30,9 @@ fn a_read_only_union_shows_its_lowers() {
     names.sort();
     assert_eq!(names, [b"both".to_vec(), b"dir".to_vec()]);
 }
+
+/// `O_DIRECT`.
+const DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits().cast_signed();
 
 /// A union with one lower and an upper, mounted; its files by paths.
 struct Place {
@@ -129,6 +132,58 @@ fn a_lower_file_comes_up_when_it_is_opened_for_writing_or_written() {
         writer.write_all_at(b"C", 0).unwrap();
         assert_eq!(fs::read(&upper).unwrap(), b"Content");
         assert_eq!(fs::read(place.path("below")).unwrap(), b"Content");
+    }
+}
+
+/// Bytes of which no two pages are alike.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from((at ^ at >> 8 ^ at >> 16) & 0xff).unwrap()).collect()
+}
+
+#[test]
+fn long_reads_give_what_the_file_has_wherever_they_begin_and_end() {
+    needs!(root, fuse);
+    const LENGTHS: [usize; 6] = [65_535, 65_536, 65_537, 131_072, 1_048_576, 3_000_001];
+    let scratch = Scratch::new();
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| scratch.make(name));
+    for length in LENGTHS {
+        fs::write(lower.join(format!("below-{length}")), pattern(length)).unwrap();
+        fs::write(upper.join(format!("above-{length}")), pattern(length)).unwrap();
+    }
+    let upper = UpperDirs { upper, work, volatile: false };
+    let dirs = UnionDirs { lowers: vec![lower], upper: Some(upper), ..UnionDirs::default() };
+    let root = cached().mount(&dirs).unwrap().dir().unwrap();
+    let path = |name: &str| PathBuf::from(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd())).join(name);
+    for name in LENGTHS.into_iter().flat_map(|length| [format!("below-{length}"), format!("above-{length}")]) {
+        let expected = pattern(name[6..].parse().unwrap());
+        // Past the page cache each read is a request, or some.
+        let file = OpenOptions::new().read(true).custom_flags(DIRECT).open(path(&name)).unwrap();
+        for (offset, length) in
+            [(0, 65_536), (0, 1 << 20), (0, 4 << 20), (512, 200_000), (65_000, 70_000), (999_999, 1 << 20)]
+        {
+            let mut seen = vec![0; length];
+            let read = file.read_at(&mut seen, offset as u64).unwrap();
+            let there = expected.get(offset..).unwrap_or_default();
+            assert!(seen[..read] == there[..there.len().min(length)], "{length} bytes of {name} at {offset}");
+        }
+        assert!(fs::read(path(&name)).unwrap() == expected, "{name}");
+        // It becomes longer and shorter by who knows and by who does not.
+        let writer = OpenOptions::new().write(true).open(path(&name)).unwrap();
+        writer.write_all_at(&expected, 2_000_000).unwrap();
+        let mut seen = vec![0; expected.len()];
+        file.read_exact_at(&mut seen, 2_000_000).unwrap();
+        assert!(seen == expected, "{name}, written");
+        fs::File::options()
+            .write(true)
+            .open(scratch.path().join("upper").join(&name))
+            .unwrap()
+            .set_len(100_000)
+            .unwrap();
+        // The kernel still believes the old length, and goes on with the pages that it has.
+        let mut seen = vec![0; 1 << 20];
+        let read = file.read_at(&mut seen, 0).unwrap();
+        let left = &expected[..expected.len().min(100_000)];
+        assert!(read >= 100_000 && seen[..left.len()] == *left, "{name}, cut");
     }
 }
 

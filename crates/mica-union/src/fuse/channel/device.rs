@@ -10,7 +10,7 @@ use mica_sys::{Errno, SysError};
 
 use super::buffer::Buffer;
 use super::{ChannelError, Shared, lock};
-use crate::fuse::wire::{Dialect, Init, InitOffer, Message, Out, Reply, Request};
+use crate::fuse::wire::{Dialect, Init, InitOffer, Message, Out, Piped, Reply, Request};
 
 /// What a buffer has beside the longest data: the headers and structures of a request and of its answer, with room to spare. The
 /// kernel reads into no buffer that is shorter than 8,192 bytes.
@@ -96,6 +96,7 @@ fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
     let _woken = Interruptible::here().ok();
     let _followed = shared.follow.join();
     let mut buffer = Buffer::new(shared.buffer);
+    let mut piped = Piped::default();
     let mut calm: u32 = 0;
     while !shared.stopping.load(Ordering::Acquire) {
         let buffer = buffer.bytes();
@@ -113,7 +114,7 @@ fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
         if shared.idle.fetch_sub(1, Ordering::Relaxed) == 1 && message.is_answered() {
             shared.watch.wake();
         }
-        respond(shared, device, &message, room);
+        respond(shared, device, &message, room, &mut piped);
         let enough = shared.idle.fetch_add(1, Ordering::Relaxed) >= shared.lasting;
         calm = if enough { calm.saturating_add(1) } else { 0 };
         if calm >= CALM && !lasting {
@@ -123,14 +124,19 @@ fn serve(shared: &Arc<Shared>, device: &Device, lasting: bool) {
     shared.idle.fetch_sub(1, Ordering::Relaxed);
 }
 
-fn respond(shared: &Shared, device: &Device, message: &Message<'_>, room: &mut [u8]) {
-    let mut out = Out::new(room, message.opcode());
+fn respond(shared: &Shared, device: &Device, message: &Message<'_>, room: &mut [u8], piped: &mut Piped) {
+    let mut out = Out::new(room, message.opcode()).with_pipe(piped, message.unique());
     // A build for users aborts where this would catch; in a test build it spares the client from waiting for ever.
     let answered = catch_unwind(AssertUnwindSafe(|| dispatch(shared, message, &mut out)));
     let Some(answer) = answered.unwrap_or(Some(Err(Errno::IO))) else { return };
-    let reply = Reply::new(message.unique(), answer.map(|()| out.len()));
-    let body = out.body().get(..reply.body_len()).unwrap_or_default();
-    match device.write(&[IoSlice::new(&reply.header()), IoSlice::new(body)]) {
+    let sent = if let (Ok(()), Some(held)) = (answer, out.held()) {
+        held.send(device)
+    } else {
+        let reply = Reply::new(message.unique(), answer.map(|()| out.len()));
+        let body = out.body().get(..reply.body_len()).unwrap_or_default();
+        device.write(&[IoSlice::new(&reply.header()), IoSlice::new(body)])
+    };
+    match sent {
         // ENOENT: the connection was aborted meanwhile.
         Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
         // The kernel has something against the answer. Where it still waits, it must get another.

@@ -28,7 +28,7 @@ impl Server {
         let opened = self.opened(node)?;
         let back = self.back_now(&opened)?;
         was_read(&opened.node);
-        out.fill(size, |buffer| read_whole(&back.file, buffer, offset))
+        out.content(&back.file, offset, size)
     }
 
     pub(super) fn write(
@@ -272,16 +272,3 @@ fn was_read(node: &Node) {
 
 /// The most that one request copies, so that none takes much longer than others: who copies asks again.
 const MOST_COPIED: usize = 1 << 30;
-
-/// Reads what was asked for, or what there is: the kernel takes less for the end of the file.
-fn read_whole(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    let mut done: usize = 0;
-    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        let at = u64::try_from(done).ok().and_then(|done| offset.checked_add(done)).ok_or(Errno::INVAL)?;
-        match file.read_at(rest, at).map_err(|error| error.errno())? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    Ok(done)
-}

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use mica_sys::{Errno, Time};
+use mica_sys::{Errno, File, Time};
 use zerocopy::{Immutable, IntoBytes};
 
 use super::abi::{self, opcode};
 use super::flags::{IoctlFlags, OpenedFlags};
 use super::init::Init;
 use super::names::{Listing, Names};
+use super::piped::Piped;
 use super::request::Lock;
 
 /// The driver and the number of a device.
@@ -212,13 +213,29 @@ pub struct Out<'a> {
     body: &'a mut [u8],
     length: usize,
     opcode: u32,
+    /// What may hold content in place of the body, and the number of the request.
+    piped: Option<(&'a mut Piped, u64)>,
+    held: bool,
 }
 
 impl<'a> Out<'a> {
     /// An empty answer to a request of the operation `opcode`, to be put into `body`.
     #[must_use]
     pub const fn new(body: &'a mut [u8], opcode: u32) -> Self {
-        Self { body, length: 0, opcode }
+        Self { body, length: 0, opcode, piped: None, held: false }
+    }
+
+    /// The same for the request `unique`, with a pipe for [content](Self::content).
+    #[must_use]
+    pub const fn with_pipe(self, piped: &'a mut Piped, unique: u64) -> Self {
+        Self { piped: Some((piped, unique)), ..self }
+    }
+
+    /// What holds the answer, where it is not the body.
+    #[must_use]
+    pub fn held(&mut self) -> Option<&mut Piped> {
+        let held = self.held;
+        self.piped.as_mut().filter(|_| held).map(|(piped, _)| &mut **piped)
     }
 
     /// How many bytes were put.
@@ -242,11 +259,18 @@ impl<'a> Out<'a> {
     /// What was put.
     #[must_use]
     pub fn body(&self) -> &[u8] {
+        if self.held {
+            return &[];
+        }
         self.body.get(..self.length).unwrap_or_default()
     }
 
+    const fn clear(&mut self) {
+        (self.length, self.held) = (0, false);
+    }
+
     fn put(&mut self, parts: &[&[u8]]) -> Result<(), Errno> {
-        self.length = 0;
+        self.clear();
         let mut at: usize = 0;
         for part in parts {
             let end = at.checked_add(part.len()).ok_or(Errno::IO)?;
@@ -267,7 +291,7 @@ impl<'a> Out<'a> {
     /// None; it reads well at the end of a handler.
     #[allow(clippy::unnecessary_wraps, reason = "as every other answer")]
     pub const fn done(&mut self) -> Result<(), Errno> {
-        self.length = 0;
+        self.clear();
         Ok(())
     }
 
@@ -334,10 +358,24 @@ impl<'a> Out<'a> {
     /// # Errors
     /// Those of `read`.
     pub fn fill(&mut self, size: u32, read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Result<(), Errno> {
-        self.length = 0;
+        self.clear();
         let size = usize::try_from(size).unwrap_or(usize::MAX).min(self.body.len());
         self.length = read(self.body.get_mut(..size).unwrap_or_default())?.min(size);
         Ok(())
+    }
+
+    /// To `READ`: `size` bytes of a file, or what there is of them or fits.
+    ///
+    /// # Errors
+    /// Those of reading it.
+    pub fn content(&mut self, file: &File, offset: u64, size: u32) -> Result<(), Errno> {
+        let most = usize::try_from(size).unwrap_or(usize::MAX).min(self.body.len());
+        let held = self.piped.as_mut().and_then(|(piped, unique)| piped.hold(*unique, file, offset, most));
+        if let Some(length) = held {
+            (self.length, self.held) = (length, true);
+            return Ok(());
+        }
+        self.fill(size, |buffer| read_whole(file, buffer, offset))
     }
 
     /// To `GETXATTR`, `LISTXATTR` that ask for at most `size` bytes: the bytes, or for a `size` of 0 how many there are.
@@ -350,7 +388,7 @@ impl<'a> Out<'a> {
             return self.xattr_size(length);
         }
         if length > size || bytes.len() > self.body.len() {
-            self.length = 0;
+            self.clear();
             return Err(Errno::RANGE);
         }
         self.bytes(bytes)
@@ -380,7 +418,7 @@ impl<'a> Out<'a> {
         if self.opcode == opcode::COPY_FILE_RANGE_64 {
             return self.structure(&abi::CopyFileRangeOut { bytes_copied: bytes });
         }
-        self.length = 0;
+        self.clear();
         self.written(u32::try_from(bytes).map_err(|_| Errno::IO)?)
     }
 
@@ -389,7 +427,7 @@ impl<'a> Out<'a> {
     pub fn names(&mut self, size: u32) -> Names<'_> {
         let size = usize::try_from(size).unwrap_or(usize::MAX).min(self.body.len());
         let listing = if self.opcode == opcode::READDIRPLUS { Listing::Plus } else { Listing::Plain };
-        self.length = 0;
+        self.clear();
         Names::new(self.body.get_mut(..size).unwrap_or_default(), &mut self.length, listing)
     }
 
@@ -460,6 +498,19 @@ impl<'a> Out<'a> {
     pub(crate) fn init(&mut self, init: &Init) -> Result<(), Errno> {
         self.structure(&init.out())
     }
+}
+
+/// Reads what was asked for, or what there is: the kernel takes less for the end of the file.
+fn read_whole(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut done: usize = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        let at = u64::try_from(done).ok().and_then(|done| offset.checked_add(done)).ok_or(Errno::INVAL)?;
+        match file.read_at(rest, at).map_err(|error| error.errno())? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    Ok(done)
 }
 
 /// The header of an answer.
