@@ -27,7 +27,7 @@ pub struct Caller {
 /// What was agreed on in `INIT` and changes how requests look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dialect {
-    /// [`InitFlags::SETXATTR_EXT`](super::InitFlags::SETXATTR_EXT).
+    /// [`InitFlags::SETXATTR_EXT`](super::super::InitFlags::SETXATTR_EXT).
     pub setxattr_ext: bool,
 }
 
