@@ -75,17 +75,17 @@
 
 mod by_path;
 mod facts;
+mod marks;
 mod refusal;
 mod rules;
 mod step;
 
-pub use by_path::{
-    Group, JoiningMark, Links, Lowers, Redirect, Shows, Standing, StandingKind, StandingLeaf, Union, Up, Upper,
-};
+pub use by_path::{Group, Links, Lowers, Shows, Standing, StandingKind, StandingLeaf, Union, Up, Upper};
 pub use facts::{
     Below, Data, Features, Here, How, Joining, Known, LEAST_METACOPY, LeafKind, LowerLeaf, Merge, Names, Op, Parent,
     Place, Relation, Rename, UpperLeaf, XattrChange,
 };
+pub use marks::{JoiningMark, Redirect};
 pub use refusal::{Errno, Refusal};
 pub use rules::plan;
 pub use step::{At, Content, Dress, Leaving, Mark, Plan, RedirectKind, Step};
