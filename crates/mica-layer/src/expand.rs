@@ -20,6 +20,7 @@ use crate::{LayerError, Marks, Over, TreeError};
 mod joins;
 mod spell_out;
 mod upper_layer;
+mod walk;
 
 use joins::Joins;
 pub use spell_out::{leads_below, spell_out};

@@ -1,13 +1,15 @@
 //! Files that are joining: brought up from a lower file of several names, and not linked at all of them yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use mica_core::plan::{Links, Lowers, Shows, Standing, StandingKind, StandingLeaf, Union, Upper};
 use mica_core::{Kind, LayerEntry, Name, RelPath};
 use mica_sys::Dir;
 
+use super::walk::walk;
 use crate::dir_layer::is_no_directory;
-use crate::ladder::{Ladder, open_path};
+use crate::ladder::open_path;
 use crate::tree::{Leads, Seen, look_at_self, look_led, reading, sorted_names};
 use crate::{Below, LayerError, Marks, Over};
 
@@ -67,30 +69,12 @@ impl Joins {
 /// The paths of all joining files, one for each name that they have.
 fn joining(root: &Dir, marks: Marks) -> Result<Vec<RelPath>, LayerError> {
     let mut found = Vec::new();
-    let mut ladder = Ladder::new(root, Dir::open_dir);
-    let mut levels = vec![(RelPath::root(), sorted_names(root, &RelPath::root())?.into_iter())];
-    while let Some((parent, names)) = levels.last_mut() {
-        let Some(name) = names.next() else {
-            levels.pop();
-            ladder.step_out();
-            continue;
-        };
-        let path = parent.join(&name);
-        let dir = ladder.here().map_err(reading(parent))?;
-        let Some(Seen { entry: LayerEntry::Node(node), leads, .. }) =
-            look_led(dir, name.as_bytes(), &path, Some(marks))?
-        else {
-            continue;
-        };
-        if leads.joining.is_some() {
-            found.push(path);
-        } else if node.kind.is_directory() {
-            let inner = dir.open_dir(name.as_bytes()).map_err(reading(&path))?;
-            let names = sorted_names(&inner, &path)?;
-            ladder.step_in(&path, inner);
-            levels.push((path, names.into_iter()));
+    walk(root, marks, |path, seen| {
+        if seen.leads.joining.is_some() {
+            found.push(path.clone());
         }
-    }
+        ControlFlow::Continue(())
+    })?;
     Ok(found)
 }
 

@@ -1,12 +1,11 @@
 //! An upper whose marks lead below, made into one that says the same without them.
 
 use std::io::Seek as _;
+use std::ops::ControlFlow;
 
-use mica_core::{LayerEntry, RelPath};
-use mica_sys::{Dir, FileKind, SysError};
+use mica_sys::{Dir, SysError};
 
-use crate::ladder::Ladder;
-use crate::tree::{Seen, look_led, reading, sorted_names};
+use super::walk::walk;
 use crate::{LayerError, Limits, Marks, Over, Pack, Unpack, pack, unpack};
 
 /// Where the layer is kept between.
@@ -18,29 +17,15 @@ const TAR: &[u8] = b"tar";
 /// # Errors
 /// When it cannot be read.
 pub fn leads_below(upper: &Dir, marks: Marks) -> Result<bool, LayerError> {
-    let mut ladder = Ladder::new(upper, Dir::open_dir);
-    let mut levels = vec![(RelPath::root(), sorted_names(upper, &RelPath::root())?.into_iter())];
-    while let Some((parent, names)) = levels.last_mut() {
-        let Some(name) = names.next() else {
-            levels.pop();
-            ladder.step_out();
-            continue;
-        };
-        let path = parent.join(&name);
-        let dir = ladder.here().map_err(reading(parent))?;
-        let seen = look_led(dir, name.as_bytes(), &path, Some(marks))?;
-        let Some(Seen { entry: LayerEntry::Node(_), metadata, leads, .. }) = seen else { continue };
-        if leads.refuse(metadata.kind, &path).is_err() {
-            return Ok(true);
+    let mut leads = false;
+    walk(upper, marks, |path, seen| match seen.leads.refuse(seen.metadata.kind, path) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => {
+            leads = true;
+            ControlFlow::Break(())
         }
-        if metadata.kind == FileKind::Directory {
-            let inner = dir.open_dir(name.as_bytes()).map_err(reading(&path))?;
-            let names = sorted_names(&inner, &path)?;
-            ladder.step_in(&path, inner);
-            levels.push((path, names.into_iter()));
-        }
-    }
-    Ok(false)
+    })?;
+    Ok(leads)
 }
 
 /// Says in full in a new upper what `upper` says: gives that upper, `diff` in the empty directory `place`, which holds other files too after.
