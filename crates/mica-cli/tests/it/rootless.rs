@@ -1,11 +1,11 @@
 //! Every command as a real ordinary user: one to whom a range of ids belongs, and one with its own id alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mica_testkit::{OrdinaryUser, in_mount_namespace};
 
-use crate::common::Mica;
+use crate::common::{Mica, Said};
 
 mod commands;
 mod images;
@@ -31,4 +31,21 @@ fn bring(mica: &Mica) -> PathBuf {
     let bound = Command::new("mount").args(["--bind", env!("CARGO_BIN_EXE_mica")]).arg(&program).status();
     assert!(bound.unwrap().success());
     program
+}
+
+/// A shell's command line for a script that starts in `place`.
+fn script_at(place: &Path, script: &str) -> [String; 3] {
+    ["sh".to_owned(), "-c".to_owned(), format!("cd {} || exit 99\n{script}", place.display())]
+}
+
+/// Tries with these flags.
+fn try_out(mica: &Mica, flags: &[&str], script: [String; 3]) -> Said {
+    let flags = flags.iter().map(|flag| (*flag).to_owned());
+    mica.try_run(["try".to_owned()].into_iter().chain(flags).chain(["--".to_owned()]).chain(script))
+}
+
+/// The lines of a listing that are below `place`.
+fn below(listing: &str, place: &Path) -> Vec<String> {
+    let place = format!("{}/", place.display());
+    listing.lines().filter(|line| line.contains(&place)).map(|line| line.replace(&place, "")).collect()
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use mica_sys::Dir;
 use mica_testkit::{Scratch, Snapshot, needs};
 
-use super::{as_both, bring};
+use super::{as_both, below, bring, script_at, try_out};
 use crate::common::{Mica, Said};
 
 /// A file system of this machine with a directory of the user's and one of somebody else's. To be made in a mount namespace of the test's own.
@@ -38,23 +38,11 @@ impl Machine {
     }
 
     fn script(&self, script: &str) -> [String; 3] {
-        ["sh".to_owned(), "-c".to_owned(), format!("cd {} || exit 99\n{script}", self.project.display())]
+        script_at(&self.project, script)
     }
 }
 
 const CHANGES: &str = "id -u; echo new >changed; rm gone; mkdir -p made/er; chmod 600 deep/file; exit 7";
-
-/// Tries with these flags.
-fn try_out(mica: &Mica, flags: &[&str], script: [String; 3]) -> Said {
-    let flags = flags.iter().map(|flag| (*flag).to_owned());
-    mica.try_run(["try".to_owned()].into_iter().chain(flags).chain(["--".to_owned()]).chain(script))
-}
-
-/// The lines of a listing that are below `place`.
-fn below(listing: &str, place: &Path) -> Vec<String> {
-    let place = format!("{}/", place.display());
-    listing.lines().filter(|line| line.contains(&place)).map(|line| line.replace(&place, "")).collect()
-}
 
 #[test]
 fn changes_are_listed_and_no_file_is_touched() {

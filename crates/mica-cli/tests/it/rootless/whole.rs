@@ -7,7 +7,7 @@ use std::process::Command;
 
 use mica_testkit::{OrdinaryUser, Scratch, Snapshot, in_mount_namespace, needs};
 
-use super::{as_both, bring};
+use super::{as_both, below, bring, script_at, try_out};
 use crate::common::{Mica, Said};
 
 /// Two file systems of this machine, one in the other: of the user, of others, and of both. To be made in a mount namespace of the test's own.
@@ -57,23 +57,12 @@ impl Machine {
     }
 
     fn script(&self, script: &str) -> [String; 3] {
-        ["sh".to_owned(), "-c".to_owned(), format!("cd {} || exit 99\n{script}", self.place.display())]
+        script_at(&self.place, script)
     }
 
     fn snapshots(&self) -> [(PathBuf, Snapshot); 2] {
         [self.place.clone(), self.place.join("own/inner")].map(|path| (path.clone(), Snapshot::of(&path)))
     }
-}
-
-fn try_out(mica: &Mica, flags: &[&str], script: [String; 3]) -> Said {
-    let flags = flags.iter().map(|flag| (*flag).to_owned());
-    mica.try_run(["try".to_owned()].into_iter().chain(flags).chain(["--".to_owned()]).chain(script))
-}
-
-/// The lines of a listing that are below `place`.
-fn below(listing: &str, place: &Path) -> Vec<String> {
-    let place = format!("{}/", place.display());
-    listing.lines().filter(|line| line.contains(&place)).map(|line| line.replace(&place, "")).collect()
 }
 
 #[test]
