@@ -147,21 +147,22 @@ fn tree(session: &Session) -> Result<PathBuf> {
 
 /// The tree's small files in so many layers, each with its part of every directory.
 fn split(session: &Session) -> Result<Vec<PathBuf>> {
-    let (tree, made) = (tree(session)?, session.home.join("union-layers"));
+    // Short names: mount(2) takes a page of options, and 128 lowers have to be in it.
+    let (tree, made) = (tree(session)?, session.home.join("layers"));
     if !made.is_dir() {
-        let unfinished = session.home.join("union-layers.new");
+        let unfinished = session.home.join("layers.new");
         runner::empty(&unfinished)?;
         let layers = unfinished.display();
         let script = format!(
             "cd {}; find . -type f -size -100k | awk '{{ print > (\"{layers}/list-\" NR % {LAYERS}) }}'; \
-             for list in {layers}/list-*; do layer={layers}/layer-${{list##*-}}; mkdir $layer; \
+             for list in {layers}/list-*; do layer={layers}/${{list##*-}}; mkdir $layer; \
              tar -cf - --no-recursion -T $list | tar -C $layer -xf -; rm $list; done",
             tree.display()
         );
         Line::shell(script).run()?;
         std::fs::rename(&unfinished, &made).with_context(|| format!("cannot make {}", made.display()))?;
     }
-    Ok((0..LAYERS).map(|number| made.join(format!("layer-{number}"))).collect())
+    Ok((0..LAYERS).map(|number| made.join(number.to_string())).collect())
 }
 
 fn job(session: &Session, task: &Task) -> Result<Job> {
@@ -398,8 +399,8 @@ pub(super) fn layers(session: &Session) -> Result<Job> {
     let one = session.home.join("union-layer");
     if !one.is_dir() {
         let script = format!(
-            "mkdir \"$0\"; for layer in {}/layer-*; do cp -a $layer/. \"$0\"; done",
-            session.home.join("union-layers").display()
+            "mkdir \"$0\"; for layer in {}/*; do cp -a $layer/. \"$0\"; done",
+            session.home.join("layers").display()
         );
         Line::shell(script).path(&one).run()?;
     }

@@ -72,6 +72,20 @@ fn the_page_has_misses_with_their_reason_ratios_and_commands_without_this_machin
 }
 
 #[test]
+fn what_a_user_gets_is_compared_with_and_a_long_failure_is_told_by_its_ends() {
+    let mut failed = contender("overlay", None, Role::Peer, 0);
+    failed.outcome = Outcome::Failed(format!("mount {} does not exist", "a:".repeat(2000)));
+    let contenders =
+        vec![contender("mica", None, Role::Ours, 10), contender("mica, cached", None, Role::Ours, 20), failed];
+    let results = Results { jobs: [("union-find".to_owned(), job(contenders))].into() };
+    let page = page(&machine(), &results, &[]).unwrap();
+    assert!(page.contains("| **mica, cached** | 20.0 ms | 20.0 ms to 20.0 ms | 2.00 |"), "{page}");
+    let told = page.lines().find(|line| line.starts_with("| overlay |")).unwrap();
+    assert!(told.starts_with("| overlay | failed: mount a:a:") && told.contains(" … "), "{told}");
+    assert!(told.contains("does not exist |") && told.len() < 400, "{told}");
+}
+
+#[test]
 fn what_grows_is_a_table_by_size_and_a_plot_with_its_floor() {
     let ours = |name, at, ms| contender(name, Some(at), Role::Ours, ms);
     let contenders = vec![
