@@ -335,7 +335,7 @@ impl Tree {
         if names.gone {
             return Err(Errno::NOENT);
         }
-        Ok(match names.find(name).map(|entry| entry.what) {
+        Ok(match names.find(name).map(names::Entry::what) {
             Some(What::Node(id)) => self.table.get(id).filter(|node| !node.has_left()).map(Some),
             Some(What::Whiteout) => Some(None),
             Some(What::Unseen { .. }) => None,
@@ -352,7 +352,7 @@ impl Tree {
         names: &mut Names,
         name: &[u8],
     ) -> Result<Option<Arc<Node>>, Errno> {
-        let part = names.find(name).and_then(|entry| match entry.what {
+        let part = names.find(name).and_then(|entry| match entry.what() {
             What::Unseen { part } => Some(part),
             _ => None,
         });

@@ -351,7 +351,7 @@ impl Tree {
         let Some((key, links)) = self.find_lower(node)? else { return Ok(()) };
         let more = self.gather(node, key, links)?;
         let mut state = node.state();
-        state.names = u32::try_from(state.at.len()).ok().map(|names| names.saturating_add(more));
+        state.names = u32::try_from(state.at.len()).ok().map(|names| names.saturating_add(more)).into();
         Ok(())
     }
 
@@ -379,7 +379,7 @@ impl Tree {
                 }
                 _ => {
                     let mut state = node.state();
-                    state.names = u32::try_from(state.at.len()).ok();
+                    state.names = u32::try_from(state.at.len()).ok().into();
                     return Ok(None);
                 }
             },

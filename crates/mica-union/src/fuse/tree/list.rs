@@ -64,18 +64,18 @@ impl Tree {
         loop {
             let batch: Vec<_> = {
                 let names = directory.read();
-                let shown = names.before(from).filter(|(entry, _)| entry.what != What::Whiteout);
+                let shown = names.before(from).filter(|(entry, _)| entry.what() != What::Whiteout);
                 shown.take(BATCH).map(|(entry, name)| (*entry, Box::<[u8]>::from(name))).collect()
             };
             let Some((last, _)) = batch.last() else { return Ok(()) };
             from = last.cookie;
             for (entry, name) in batch {
-                let node = match entry.what {
+                let node = match entry.what() {
                     What::Node(id) => self.node(id),
                     _ => None,
                 };
                 // An empty file may stand for a device, and what is in the upper has the number that it had before.
-                let needed = nodes || entry.ino == 0 || entry.kind == FileKind::File;
+                let needed = nodes || entry.ino() == 0 || entry.kind == FileKind::File;
                 let node = match node {
                     None if needed => match self.lookup(dir, &name) {
                         Ok(Some(node)) => Some(node),
@@ -84,7 +84,7 @@ impl Tree {
                     },
                     node => node,
                 };
-                let (ino, kind) = node.as_ref().map_or((entry.ino, entry.kind), |node| (node.ino, node.kind));
+                let (ino, kind) = node.as_ref().map_or((entry.ino(), entry.kind), |node| (node.ino, node.kind));
                 let node = node.as_ref().filter(|_| nodes);
                 if !each(Listed { cookie: entry.cookie, name: &name, ino, kind, node }) {
                     return Ok(());
@@ -205,7 +205,7 @@ impl Tree {
                 let Ok(directory) = parent.directory() else { continue };
                 // What is in the upper is looked for there first, what is not in all parts.
                 let found = What::Unseen { part: 0 };
-                directory.write().replace(at.cookie, What::Node(node.id), found);
+                directory.write().replace(at.cookie, What::Node(node.id), found, node.ino);
                 if parent.lookups() == 0 {
                     above.push(parent);
                 }
@@ -220,7 +220,7 @@ impl Tree {
     /// Whether something in memory is known through this node alone.
     fn is_needed(&self, node: &Node) -> bool {
         let Ok(directory) = node.directory() else { return false };
-        directory.read().after(0).any(|(entry, _)| match entry.what {
+        directory.read().after(0).any(|(entry, _)| match entry.what() {
             What::Node(id) => self.node(id).is_some_and(|child| !child.has_left()),
             _ => false,
         })

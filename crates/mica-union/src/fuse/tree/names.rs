@@ -25,12 +25,40 @@ pub(crate) enum What {
 pub(crate) struct Entry {
     /// Its number in the directory, never given to another name.
     pub(crate) cookie: u64,
-    /// The inode number that stands in the directory on disk; 0 where that is none that may be shown.
-    pub(crate) ino: u64,
-    pub(crate) what: What,
+    /// Of a name with a node, the node's number; else an inode number.
+    number: u64,
+    start: u32,
+    /// The part of one that nobody has looked at, [`NODE`] or [`WHITEOUT`].
+    part: u16,
     pub(crate) kind: FileKind,
     length: u8,
-    start: u32,
+}
+
+const NODE: u16 = u16::MAX;
+const WHITEOUT: u16 = u16::MAX - 1;
+
+impl Entry {
+    pub(crate) const fn what(&self) -> What {
+        match self.part {
+            NODE => What::Node(self.number),
+            WHITEOUT => What::Whiteout,
+            part => What::Unseen { part },
+        }
+    }
+
+    /// The inode number that shows; 0 where the node knows it, or nobody does before the name is looked at.
+    pub(crate) const fn ino(&self) -> u64 {
+        if self.part == NODE { 0 } else { self.number }
+    }
+
+    const fn be(&mut self, what: What, ino: u64) {
+        (self.part, self.number) = match what {
+            What::Node(id) => (NODE, id),
+            What::Whiteout => (WHITEOUT, ino),
+            // There are fewer parts than layers may be; the upper's look-up finds what is in any.
+            What::Unseen { part } => (if part < WHITEOUT { part } else { 0 }, ino),
+        };
+    }
 }
 
 /// Cookies of `.` and `..` come before.
@@ -117,7 +145,7 @@ impl Names {
 
     /// The nodes that names lead to.
     pub(crate) fn shown(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
-        self.after(0).filter(|(entry, _)| entry.what != What::Whiteout)
+        self.after(0).filter(|(entry, _)| entry.what() != What::Whiteout)
     }
 
     /// Adds a name or changes what is known of it; a name that shows again after it did not is a new one. Says its cookie.
@@ -125,7 +153,8 @@ impl Names {
         if let Some(index) = self.index(name)
             && let Some(entry) = self.entries.get_mut(index)
         {
-            (entry.what, entry.kind, entry.ino) = (what, kind, ino);
+            entry.kind = kind;
+            entry.be(what, ino);
             return entry.cookie;
         }
         self.tidy();
@@ -139,7 +168,9 @@ impl Names {
         let cookie = self.next;
         self.next += 1;
         self.text.extend_from_slice(name);
-        self.entries.push(Entry { cookie, ino, what, kind, length, start });
+        let mut entry = Entry { cookie, number: 0, start, part: 0, kind, length };
+        entry.be(what, ino);
+        self.entries.push(entry);
         let Self { by_name, entries, text, .. } = self;
         by_name.insert_unique(hash(name), index, |index| {
             hash(at(entries, *index).map(|entry| text_of(text, entry)).unwrap_or_default())
@@ -154,13 +185,13 @@ impl Names {
         self.entries.shrink_to_fit();
     }
 
-    /// Changes what the entry with this cookie is known to be, if it is `from`.
-    pub(crate) fn replace(&mut self, cookie: u64, from: What, to: What) {
+    /// Changes what the entry with this cookie is known to be, if it is `from`; `ino` is the inode number that it shows with.
+    pub(crate) fn replace(&mut self, cookie: u64, from: What, to: What, ino: u64) {
         if let Some(index) = self.index_of_cookie(cookie)
             && let Some(entry) = self.entries.get_mut(index)
-            && entry.what == from
+            && entry.what() == from
         {
-            entry.what = to;
+            entry.be(to, ino);
         }
     }
 
@@ -200,6 +231,10 @@ impl Names {
 mod tests {
     use super::*;
 
+    const fn unseen(part: u16) -> What {
+        What::Unseen { part }
+    }
+
     fn listed(names: &Names) -> Vec<(u64, Vec<u8>)> {
         names.after(0).map(|(entry, name)| (entry.cookie, name.to_vec())).collect()
     }
@@ -227,15 +262,19 @@ mod tests {
         for number in 0..10_000u32 {
             let name = format!("name {number}").into_bytes();
             names.set(&name, What::Node(2), FileKind::File, 2);
-            assert_eq!(names.find(&name).unwrap().what, What::Node(2));
+            assert_eq!(names.find(&name).unwrap().what(), What::Node(2));
             names.remove(&name);
         }
         assert!(names.entries.len() < 200 && names.text.len() < 4096);
         assert_eq!(listed(&names), [(3, b"stays".to_vec())]);
         assert_eq!(names.set(b"last", What::Whiteout, FileKind::File, 0), 10_004);
         assert_eq!(names.shown().count(), 1);
-        names.replace(10_004, What::Whiteout, What::Node(3));
-        names.replace(10_004, What::Whiteout, What::Node(4));
-        assert_eq!(names.find(b"last").unwrap().what, What::Node(3));
+        names.replace(10_004, What::Whiteout, What::Node(3), 0);
+        names.replace(10_004, What::Whiteout, What::Node(4), 0);
+        assert_eq!(names.find(b"last").unwrap().what(), What::Node(3));
+        names.replace(10_004, What::Node(3), unseen(7), 33);
+        let last = names.find(b"last").unwrap();
+        assert_eq!((last.what(), last.ino()), (unseen(7), 33));
+        assert_eq!(size_of::<Entry>(), 24);
     }
 }

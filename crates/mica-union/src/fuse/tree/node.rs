@@ -1,13 +1,13 @@
 //! A node: one file of the union, whatever it is made of and however many names it has.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use mica_core::RelPath;
 use mica_core::plan::{Known, Redirect};
 use mica_sys::{Errno, FileKind};
 
-use super::kept::{Kept, Places};
+use super::kept::{Kept, Maybe, Places};
 use super::lowers::{LowerDir, LowerFile};
 use super::names::Names;
 use super::seen::{Attributes, Seen};
@@ -20,7 +20,7 @@ pub(crate) struct Node {
     /// The inode number that shows, the same for as long as the file is.
     pub(crate) ino: u64,
     pub(crate) kind: FileKind,
-    lookups: AtomicU64,
+    lookups: AtomicU32,
     flags: AtomicU8,
     state: Mutex<State>,
     pub(crate) directory: Option<Box<Directory>>,
@@ -45,7 +45,10 @@ pub(crate) enum Flag {
 }
 
 /// A number of look-ups by which a node says that it has left the table.
-const LEFT: u64 = u64::MAX;
+const LEFT: u32 = u32::MAX;
+
+/// So many look-ups are not counted any more, and the node stays.
+const MOST: u32 = LEFT - 1;
 
 /// Where a name of a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,19 +118,19 @@ pub(crate) struct State {
     pub(crate) at: Places,
     /// How many names show, where that is not what the disk says. There are more than in `at`, where a layer could not be listed all over and the file has more
     /// links than were found in it.
-    pub(crate) names: Option<u32>,
+    pub(crate) names: Maybe,
 }
 
 impl State {
     pub(crate) fn new(attributes: Attributes, upper: Option<Standing>, lower: Lower, at: Option<At>) -> Self {
         let at = at.map_or(Places::None, Places::One);
-        Self { kept: attributes.into(), stale: false, upper, lower, at, names: None }
+        Self { kept: attributes.into(), stale: false, upper, lower, at, names: Maybe::NONE }
     }
 
     /// Whether names that nobody has found may show it.
     pub(crate) fn known(&self) -> Known {
         let found = u32::try_from(self.at.len()).unwrap_or(u32::MAX);
-        if self.names.is_some_and(|names| names > found) { Known::Some } else { Known::All }
+        if self.names.get().is_some_and(|names| names > found) { Known::Some } else { Known::All }
     }
 
     /// Whether its names are to be looked for before anybody is told of them.
@@ -183,7 +186,7 @@ impl Node {
             id,
             ino,
             kind: state.kept.kind(),
-            lookups: AtomicU64::new(0),
+            lookups: AtomicU32::new(0),
             flags: AtomicU8::new(0),
             state: Mutex::new(state),
             directory: directory.map(Box::new),
@@ -248,7 +251,7 @@ impl Node {
 
     /// Counts a look-up; `false` when the node has left the table, and must be found anew.
     pub(crate) fn remember(&self) -> bool {
-        let more = |lookups| (lookups != LEFT).then_some(lookups + 1);
+        let more = |lookups: u32| (lookups != LEFT).then_some(lookups.saturating_add(1).min(MOST));
         self.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
@@ -269,16 +272,17 @@ impl Node {
 
     /// Takes look-ups back; `true` when none are left.
     pub(crate) fn forget(&self, lookups: u64) -> bool {
-        let less = |known: u64| (known != LEFT).then_some(known.saturating_sub(lookups));
+        let given = u32::try_from(lookups).unwrap_or(LEFT);
+        let less = |known: u32| (known < MOST).then_some(known.saturating_sub(given));
         let before = self.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
-        before.is_ok_and(|before| before <= lookups)
+        before.is_ok_and(|before| before <= given)
     }
 
     /// How many look-ups the kernel has not given back.
     pub(crate) fn lookups(&self) -> u64 {
         match self.lookups.load(Ordering::Acquire) {
             LEFT => 0,
-            lookups => lookups,
+            lookups => u64::from(lookups),
         }
     }
 

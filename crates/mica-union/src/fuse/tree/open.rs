@@ -66,7 +66,7 @@ impl Tree {
                 // While they are locked, what stands at the name is the node.
                 let names = parent.directory()?.read();
                 let Some((_, name)) =
-                    names.by_cookie(at.cookie).filter(|(entry, _)| entry.what == super::What::Node(id))
+                    names.by_cookie(at.cookie).filter(|(entry, _)| entry.what() == super::What::Node(id))
                 else {
                     continue 'again;
                 };
@@ -101,7 +101,7 @@ impl Tree {
             let dir = self.upper_dir(&parent)?;
             let names = parent.directory()?.read();
             if let Some((_, name)) =
-                names.by_cookie(at.cookie).filter(|(entry, _)| entry.what == super::What::Node(node.id))
+                names.by_cookie(at.cookie).filter(|(entry, _)| entry.what() == super::What::Node(node.id))
             {
                 return act(&dir, name);
             }
@@ -348,7 +348,7 @@ impl Tree {
         let mut attributes = state.kept.attributes();
         let metadata = &mut attributes.metadata;
         metadata.ino = node.ino;
-        if let Some(names) = state.names {
+        if let Some(names) = state.names.get() {
             metadata.nlink = u64::from(names);
         } else if let Some(directory) = &node.directory
             && (state.upper.is_none() || !directory.parts.is_empty())

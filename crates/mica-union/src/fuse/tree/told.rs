@@ -105,7 +105,7 @@ impl Tree {
         let mut state = node.state();
         state.upper = Some(Standing::default());
         state.lower = Lower::No;
-        state.names = Some(0);
+        state.names = Some(0).into();
         state.stale = true;
     }
 
@@ -147,7 +147,7 @@ impl Tree {
     pub(crate) fn lost(&self, node: &Node, dir: &Node, cookie: u64) {
         let mut state = node.state();
         state.at.retain(|at| (at.parent, at.cookie) != (dir.id, cookie));
-        state.names = state.names.map(|names| names.saturating_sub(1));
+        state.names = state.names.get().map(|names| names.saturating_sub(1)).into();
         if state.upper.is_some() {
             state.stale = true;
         }
@@ -156,7 +156,7 @@ impl Tree {
             let left = if node.is_directory() { 0 } else { state.kept.nlink().saturating_sub(1) };
             state.kept.change(|metadata| metadata.nlink = left);
             if node.is_directory() || state.upper.is_none() && state.known() == Known::All {
-                state.names = Some(0);
+                state.names = Some(0).into();
             }
         }
         drop(state);
@@ -201,7 +201,7 @@ impl Tree {
     /// A file of the upper has one more name than it had; `false` for one whose disk says how many.
     pub(crate) fn gained(&self, node: &Node) {
         let mut state = node.state();
-        state.names = state.names.map(|names| names.saturating_add(1));
+        state.names = state.names.get().map(|names| names.saturating_add(1)).into();
     }
 
     /// Makes a node of a file that is kept without a name, so that a name of its lower file that is looked up shows it. `dir` is where such files are.
@@ -229,7 +229,7 @@ impl Tree {
     /// Finds out what stands at a name after an operation that failed on its way.
     pub(crate) fn find_out(&self, dir: &Node, names: &mut Names, upper: &Dir, name: &[u8]) {
         self.stale(dir);
-        let known = names.find(name).map(|entry| (entry.cookie, entry.what));
+        let known = names.find(name).map(|entry| (entry.cookie, entry.what()));
         let stands = look(upper, name, self.marks, false);
         let node = match known {
             Some((_, What::Node(id))) => self.node(id),

@@ -189,7 +189,7 @@ impl Union {
                 return Ok(());
             }
             if !state.is_joining() {
-                state.names = None;
+                state.names = None.into();
             }
             state.is_joining() || state.at.len() > 1
         };

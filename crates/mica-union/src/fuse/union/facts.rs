@@ -84,7 +84,7 @@ fn here(dir: &Node, node: &Node, cookie: u64, others_matter: bool) -> Option<Her
             names: Several::Joining(data(standing), state.known()),
         }),
         None => {
-            let names = match state.names {
+            let names = match state.names.get() {
                 Some(names) if names > 1 => Several::Several(state.known()),
                 None if state.kept.nlink() > 1 && others_matter => return None,
                 _ => Several::One,
@@ -103,7 +103,7 @@ impl Union {
         let parent = parent(dir);
         let (here, node) = match names.find(name) {
             None => (Here::Nothing, None),
-            Some(entry) => match entry.what {
+            Some(entry) => match entry.what() {
                 What::Whiteout => (Here::Whiteout, None),
                 What::Unseen { .. } => return Ok(Facts::Unknown),
                 What::Node(id) => {

@@ -100,7 +100,7 @@ impl Union {
 /// A crash may leave whiteouts that hide nothing, and no directory is removed or replaced while it holds one.
 pub(super) fn drop_idle_whiteouts(inside: &Dir, names: &mut Names) -> Result<(), Errno> {
     let idle: Vec<Vec<u8>> =
-        names.after(0).filter(|(entry, _)| entry.what == What::Whiteout).map(|(_, name)| name.to_vec()).collect();
+        names.after(0).filter(|(entry, _)| entry.what() == What::Whiteout).map(|(_, name)| name.to_vec()).collect();
     for name in idle {
         match inside.unlink(&name) {
             Err(error) if !error.is_not_found() => return Err(errno(error)),
