@@ -313,6 +313,18 @@ fn a_file_that_lost_its_names_and_is_not_held_is_not_found_by_its_number() {
     }
 }
 
+/// A look-up and a sweep may meet at the same node.
+#[test]
+fn a_node_that_has_left_the_table_counts_no_look_up() {
+    let stack = Stack::new(None, &[tree! { "a" = "1" }]);
+    let tree = stack.tree();
+    let node = tree.look_at(&RelPath::parse(b"a").unwrap()).unwrap().unwrap();
+    assert!(node.remember() && !node.leave(), "it is looked up");
+    assert!(node.forget(1) && node.leave() && !node.leave());
+    assert!(!node.remember() && node.has_left());
+    assert!(!node.forget(1) && node.lookups() == 0);
+}
+
 /// A lower may be a whole machine, and its C library have two names: a program that is run waits for no walk through all of it.
 #[test]
 fn no_layer_is_walked_for_a_number_that_its_disk_knows() {
