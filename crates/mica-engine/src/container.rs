@@ -1,6 +1,6 @@
 //! Containers: what they are made of, and how one is made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mica_core::image::ContainerConfig;
@@ -322,8 +322,8 @@ impl Engine {
             lowers,
             upper: Some(UpperDirs { upper: known.container.upper(), work: known.container.work(), volatile: false }),
             marks: self.store.marks(),
-            // Where the disk has stand-ins, an upper has copies of those, which would differ from what the indexes say.
-            indexes: if self.store.marks() == Marks::Trusted { indexes } else { BTreeMap::new() },
+            indexes,
+            ..UnionDirs::default()
         })
     }
 }

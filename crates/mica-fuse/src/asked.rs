@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mica_sys::mount::{MountAttrFlags, Propagation};
-use mica_union::Marks;
 use mica_union::fuse::{Passthrough, Transport};
+use mica_union::{Marks, Records};
 
 use crate::owners::Owners;
 
@@ -47,6 +47,8 @@ pub(crate) struct View {
     pub(crate) writes_metacopies: bool,
     /// Which prefix the marks have; `None` to find out.
     pub(crate) marks: Option<Marks>,
+    /// Where owners and modes are.
+    pub(crate) records: Records,
     /// How layers say that something is gone.
     pub(crate) whiteouts: Whiteouts,
 }
@@ -129,6 +131,7 @@ impl Default for Asked {
                 writes_redirects: true,
                 writes_metacopies: true,
                 marks: None,
+                records: Records::None,
                 whiteouts: Whiteouts::default(),
             },
             mount: MountAs {

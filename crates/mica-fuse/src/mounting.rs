@@ -163,7 +163,13 @@ fn options(asked: &Asked, places: &Places) -> Options {
     });
     let marks = asked.view.marks.unwrap_or_else(own_marks);
     let is_plain = !(asked.view.writes_redirects && asked.view.writes_metacopies);
-    let usual = Options::new(UnionDirs { lowers: places.lowers.clone(), upper, marks, ..UnionDirs::default() });
+    let usual = Options::new(UnionDirs {
+        lowers: places.lowers.clone(),
+        upper,
+        marks,
+        records: asked.view.records,
+        ..UnionDirs::default()
+    });
     Options {
         ids: asked.owners.clone().settled(),
         name: asked.mount.name.as_deref().map_or(usual.name.clone(), |name| String::from_utf8_lossy(name).into_owned()),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use mica_layer::Marks;
 
+use crate::Records;
+
 /// The directories of a union.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UnionDirs {
@@ -18,6 +20,8 @@ pub struct UnionDirs {
     /// For each lower that has one, the index that says what is in it ([`mica_layer::Index`]): who reads indexes shows what they say, and the directory has the content. The FUSE
     /// union alone does.
     pub indexes: BTreeMap<PathBuf, PathBuf>,
+    /// Where owners and modes are. The FUSE union alone knows of another place than the files themselves.
+    pub records: Records,
 }
 
 /// The writable part of a union.

@@ -285,9 +285,9 @@ impl UnionError {
             }
             Self::InUse { .. } => Some("unmount the other one first, or give this mount directories of its own"),
             Self::WorkElsewhere { .. } => Some("put the work directory beside the upper directory"),
-            Self::NoMarks { source, .. } if source.is_denied() => {
-                Some("only root of the machine sets such attributes; without privilege marks are `user.overlay.*`")
-            }
+            Self::NoMarks { source, .. } if source.is_denied() => Some(
+                "only root of the machine sets such attributes; without privilege marks are `user.overlay.*`, and records `user.*`",
+            ),
             Self::NoMarks { .. } => Some(
                 "put the upper directory on a file system with extended attributes, as ext4, xfs, btrfs or tmpfs of Linux 6.6",
             ),

@@ -21,6 +21,7 @@ pub mod fuse;
 mod mounted;
 pub mod overlay;
 mod probe;
+mod records;
 
 use std::path::Path;
 
@@ -30,6 +31,7 @@ pub use flat::Flat;
 pub use mica_layer::Marks;
 pub use mounted::Mounted;
 pub use overlay::Overlay;
+pub use records::Records;
 
 /// A way to show a stack.
 pub trait Driver: Send + Sync {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use mica_sys::mount::{MountAttrFlags, Propagation};
-use mica_union::Marks;
 use mica_union::fuse::{Passthrough, Transport};
+use mica_union::{Marks, Records};
 use proptest::prelude::*;
 
 use super::*;
@@ -104,6 +104,8 @@ fn an_option_does_what_its_help_says() {
         ("userxattr", |asked| asked.view.marks == Some(Marks::User)),
         ("marks=trusted", |asked| asked.view.marks == Some(Marks::Trusted)),
         ("userxattr,marks=auto", |asked| asked.view.marks.is_none()),
+        ("xattr_permissions=1", |asked| asked.view.records == Records::Security),
+        ("xattr_permissions=2", |asked| asked.view.records == Records::User),
         ("whiteouts=kernel", |asked| asked.view.whiteouts == Whiteouts::Kernel),
         ("squash_to_root", |asked| asked.owners.squash_to_root),
         ("squash_to_uid=7,squash_to_gid=8", |asked| {
@@ -154,10 +156,7 @@ fn what_is_wrong_is_said_in_one_line() {
             "option `lowerdir=/a::/b`: an empty path in the list, and layers of data alone (`::`) are not there",
         ),
         ("noacl=1", "option `noacl` takes no value"),
-        (
-            "xattr_permissions=2",
-            "option `xattr_permissions=2`: owners and modes that stand in attributes are not read here",
-        ),
+        ("xattr_permissions=3", "option `xattr_permissions=3`: not one of 0, 1, 2"),
         ("squash_to_uid=-1", "option `squash_to_uid=-1`: no id"),
         ("squash_to_uid=4294967296", "option `squash_to_uid=4294967296`: no id"),
         ("squash_to_gid=4294967295", "option `squash_to_gid=4294967295`: no id"),

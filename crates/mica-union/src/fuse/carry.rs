@@ -42,6 +42,9 @@ use mica_core::{Kind, Name, RelPath};
 use mica_layer::{Ability, Marks};
 use mica_sys::{Dir, Errno, File, SysError};
 
+use crate::Records;
+
+pub(crate) use attributes::is_unknown_owner;
 pub(crate) use keep::{KEPT, kept_name};
 pub(crate) use mark::CAPABILITY;
 pub(crate) use open::{Opening, ability_here};
@@ -57,6 +60,7 @@ pub(crate) struct Carrier {
     work: Dir,
     marks: Marks,
     ability: Ability,
+    records: Records,
     features: Features,
     volatile: bool,
     whiteouts: Whiteouts,

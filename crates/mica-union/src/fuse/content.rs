@@ -229,7 +229,7 @@ mod tests {
             std::fs::write(scratch.path().join(name), name).unwrap();
         }
         let dirs = UnionDirs { lowers: vec![scratch.path().to_owned()], ..UnionDirs::default() };
-        let tree = Tree::open(&dirs, false, false).unwrap();
+        let tree = Tree::open(&dirs, false, false, &mica_layer::Ability::native()).unwrap();
         let root = tree.root().unwrap();
         let found = names.iter().map(|name| tree.lookup(&root, name.as_bytes()).unwrap().unwrap()).collect();
         (scratch, found)

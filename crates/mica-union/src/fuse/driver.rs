@@ -134,5 +134,5 @@ fn absolute(dirs: &UnionDirs) -> Result<UnionDirs, UnionError> {
     let lowers = dirs.lowers.iter().map(|lower| absolute(lower)).collect::<Result<_, _>>()?;
     let indexes = dirs.indexes.iter().map(|(lower, index)| Ok((absolute(lower)?, absolute(index)?)));
     let indexes = indexes.collect::<Result<_, UnionError>>()?;
-    Ok(UnionDirs { lowers, upper, marks: dirs.marks, indexes })
+    Ok(UnionDirs { lowers, upper, marks: dirs.marks, indexes, records: dirs.records })
 }

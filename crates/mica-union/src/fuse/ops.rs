@@ -27,6 +27,7 @@ use super::tree::{Flag, Node, Tree};
 use super::union::Union;
 use super::wire::{Caller, Init, Out, Request, Wanted};
 use super::{Ids, Options, Passthrough};
+use crate::Records;
 
 /// The server of one mount.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(super) struct Server {
     content: Content,
     ids: Ids,
     acls: bool,
+    records: Records,
     xattrs: bool,
     static_links: bool,
     volatile: bool,
@@ -69,7 +71,9 @@ impl Server {
             union,
             content: Content::new(),
             ids: options.ids.clone(),
-            acls: options.acls,
+            // A list would speak of owners that the disk does not have.
+            acls: options.acls && !options.dirs.records.are_kept(),
+            records: options.dirs.records,
             xattrs: options.xattrs,
             static_links: options.static_links,
             volatile,

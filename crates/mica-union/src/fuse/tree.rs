@@ -31,12 +31,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mica_core::RelPath;
 use mica_core::plan::Redirect;
-use mica_layer::{Index, Marks};
+use mica_layer::{Ability, Index, Marks};
 use mica_sys::mount::{Mount, Reach, SetAttrs};
 use mica_sys::process::open_files_limit;
 use mica_sys::{Dir, Errno, File, FileKind, SysError};
 
-use crate::{Role, UnionDirs, UnionError};
+use crate::{Records, Role, UnionDirs, UnionError};
 
 mod busy;
 mod devices;
@@ -66,7 +66,7 @@ use links::{LinkKey, Links, UPPER};
 use lowers::{Layer, LowerDir, LowerFile, Lowers};
 use node::{Directory, Lower};
 use numbers::Numbers;
-use seen::{Seen, look, look_at_self};
+use seen::{Seen, Signs, look, look_at_self};
 use table::Table;
 
 pub(crate) use lowers::Shown;
@@ -97,7 +97,7 @@ pub(crate) struct Tree {
     handles: Handles,
     lowers: Lowers,
     upper: Option<Upper>,
-    marks: Marks,
+    signs: Signs,
     numbers: Numbers,
     links: Links,
     wholes: Wholes,
@@ -144,11 +144,11 @@ fn open_index(role: Role, path: &Path) -> Result<Index, UnionError> {
 
 impl Tree {
     /// Opens the directories of a union. Read-only, an upper is the topmost lower. With `named`, lowers say by files called `.wh.NAME` what is gone, besides the
-    /// kernel's marks.
+    /// kernel's marks. Layers with an index were put on disk with `ability`.
     ///
     /// # Errors
     /// [`UnionError::Open`] names the directory that cannot be opened.
-    pub(crate) fn open(dirs: &UnionDirs, read_only: bool, named: bool) -> Result<Self, UnionError> {
+    pub(crate) fn open(dirs: &UnionDirs, read_only: bool, named: bool, ability: &Ability) -> Result<Self, UnionError> {
         let written = dirs.upper.as_ref().map(|upper| &upper.upper);
         let mut lowers: Vec<(Role, &Path)> = Vec::new();
         if let Some(upper) = written.filter(|_| read_only) {
@@ -167,7 +167,11 @@ impl Tree {
             let root = opened(*role, open_lower(path))?;
             let dev = opened(*role, root.metadata())?.dev;
             let indexed = dirs.indexes.get(*path).map(|index| open_index(*role, index)).transpose()?;
-            Ok(Layer { root: Arc::new(root), dev, indexed: indexed.map(|index| Indexed::new(index, dev)) })
+            Ok(Layer {
+                root: Arc::new(root),
+                dev,
+                indexed: indexed.map(|index| Indexed::new(index, dev, ability.clone())),
+            })
         });
         let layers = layers.collect::<Result<Vec<_>, UnionError>>()?;
         let upper = match written.filter(|_| !read_only) {
@@ -192,12 +196,13 @@ impl Tree {
             Some(upper) if layers.len() == 1 => !opened(Role::Upper, upper.root.read_dir())?.is_empty(),
             _ => layers.len() > 1,
         };
+        let signs = Signs { marks: dirs.marks, records: dirs.records };
         let tree = Self {
             table: Table::new(),
             handles: Handles::new(most_handles),
-            lowers: Lowers::new(layers, dirs.marks, named),
+            lowers: Lowers::new(layers, signs, named),
             upper,
-            marks: dirs.marks,
+            signs,
             numbers,
             links: Links::default(),
             wholes,
@@ -232,7 +237,7 @@ impl Tree {
         let below = self.lowers.root(0)?;
         let (attributes, standing, ino) = match &self.upper {
             Some(upper) => {
-                let seen = look_at_self(&upper.root, self.marks)?;
+                let seen = look_at_self(&upper.root, self.signs)?;
                 let standing = Standing { opaque: seen.opaque, ..Standing::default() };
                 let ino = self.numbers.upper(seen.attributes.metadata.ino);
                 (seen.attributes, Some(standing), seen.ino.unwrap_or(ino))
@@ -269,7 +274,12 @@ impl Tree {
 
     /// How the layers say what they say.
     pub(crate) const fn marks(&self) -> Marks {
-        self.marks
+        self.signs.marks
+    }
+
+    /// Where owners and modes are.
+    pub(crate) const fn records(&self) -> Records {
+        self.signs.records
     }
 
     /// What the lowers have at a name's lower path.
@@ -357,7 +367,7 @@ impl Tree {
             _ => None,
         });
         if let Some(upper) = upper.filter(|_| part.is_none_or(|part| part == 0))
-            && let Some(seen) = look(upper, name, self.marks, true)?
+            && let Some(seen) = look(upper, name, self.signs, true)?
         {
             if seen.whiteout {
                 names.set(name, What::Whiteout, FileKind::CharDevice, 0);
@@ -468,7 +478,7 @@ impl Tree {
     /// The number of the lower file at the same path, for what cannot carry the mark that has it: symlinks, pipes, sockets and devices take no attribute with the prefix
     /// `user.` (xattr(7)). What was removed and made again has it too, which harms nobody: two files never show one number.
     fn number_by_path(&self, directory: &Directory, name: &[u8], kind: FileKind) -> Result<Option<u64>, Errno> {
-        if self.marks != Marks::User || kind == FileKind::File || directory.parts.is_empty() {
+        if self.signs.marks != Marks::User || kind == FileKind::File || directory.parts.is_empty() {
             return Ok(None);
         }
         Ok(match self.lowers.look(&directory.parts, name, &self.handles)? {

@@ -108,14 +108,15 @@ impl Union {
                     driver,
                     dirs: upper,
                     marks: dirs.marks,
-                    ability,
+                    ability: ability.clone(),
+                    records: dirs.records,
                     features,
                     foreign: named,
                 })?)
             }
             None => None,
         };
-        let union = Self { tree: Arc::new(Tree::open(dirs, read_only, named)?), carrier };
+        let union = Self { tree: Arc::new(Tree::open(dirs, read_only, named, &ability)?), carrier };
         union.finish_joining().map_err(|errno| UnionError::Open {
             driver: super::NAME,
             role: Role::Upper,

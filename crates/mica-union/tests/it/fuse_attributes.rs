@@ -7,7 +7,7 @@ use mica_sys::process::FsIds;
 use mica_sys::{Access, Dir, Errno, FileKind, Metadata, SetTime, SetXattr, Subject, SysError, Time};
 use mica_testkit::{Scratch, Snapshot, Tree, needs};
 use mica_union::fuse::{Fuse, Options, Passthrough};
-use mica_union::{Driver, Mounted, UnionDirs, UpperDirs};
+use mica_union::{Driver, Mounted, Records, UnionDirs, UpperDirs};
 
 /// Lets user 5 do all, with a mask of all.
 const ACL: &[u8] = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x07\0\x05\0\0\0\x04\0\x05\0\xff\xff\xff\xff\x10\0\x07\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
@@ -31,6 +31,37 @@ fn lower() -> Tree {
     tree
 }
 
+/// Where owners and modes may be.
+const KEPT: [Records; 3] = [Records::None, Records::User, Records::Security];
+
+/// Gives what is in a directory records, and on disk owners and modes that are none of its own.
+fn record(dir: &Dir, name: &[u8], records: Records) {
+    let found = if name == b"." { dir.metadata().unwrap() } else { dir.stat(name).unwrap() };
+    let can = matches!(found.kind, FileKind::File | FileKind::Directory);
+    let attribute: &[u8] = match records {
+        Records::User if can => b"user.containers.override_stat",
+        Records::Security => b"security.fuseoverlayfs.override_stat",
+        _ => return,
+    };
+    let subject = if name == b"." { Subject::dir(dir) } else { Subject::Name(dir, name) };
+    // Of two names of a file the first has done it.
+    if subject.xattr(attribute).is_err() {
+        let value = format!("{}:{}:0{:o}", found.uid, found.gid, found.mode);
+        subject.set_xattr(attribute, value.as_bytes(), SetXattr::Any).unwrap();
+        subject.set_owner(Some(4), Some(4)).unwrap();
+        if found.kind != FileKind::Symlink {
+            subject.set_mode(0o700).unwrap();
+        }
+        subject.set_times(SetTime::To(found.atime), SetTime::To(found.mtime)).unwrap();
+    }
+    if found.kind == FileKind::Directory {
+        let inner = dir.open_dir(name).unwrap();
+        for entry in inner.read_dir().unwrap() {
+            record(&inner, &entry.name, records);
+        }
+    }
+}
+
 /// A union over a lower, mounted, and a plain directory that shows the same.
 struct Both {
     scratch: Scratch,
@@ -46,13 +77,18 @@ impl Both {
     }
 
     fn with(driver: Fuse) -> Self {
+        Self::recorded(driver, Records::None)
+    }
+
+    /// With owners and modes of the lower in records.
+    fn recorded(driver: Fuse, records: Records) -> Self {
         let scratch = Scratch::in_memory();
         let [at, upper, work, plain] = ["lower", "upper", "work", "plain"].map(|name| scratch.make(name));
         lower().write_layer(&at, Marks::Trusted);
         lower().write_to(&plain);
+        record(&Dir::open(&at).unwrap(), b".", records);
         let upper = UpperDirs { upper, work, volatile: false };
-        let dirs =
-            UnionDirs { lowers: vec![at.clone()], upper: Some(upper), marks: Marks::Trusted, ..UnionDirs::default() };
+        let dirs = UnionDirs { lowers: vec![at.clone()], upper: Some(upper), records, ..UnionDirs::default() };
         let lower = Snapshot::of(&at);
         let mut both = Self { scratch, dirs, driver, mounted: None, lower };
         both.mount();
@@ -128,7 +164,14 @@ const OTHER: (u32, u32) = (2000, 2000);
 const NAMES: [&[u8]; 9] = [b"small", b"large", b"dir", b"sgid", b"link", b"pipe", b"null", b"marks", b"linked"];
 
 fn each(what: &str, who: &[(u32, u32)], act: impl Fn(&Subject<'_>) -> Result<(), SysError>) {
-    let mut both = Both::new();
+    for records in KEPT {
+        each_where(records, what, who, &act);
+    }
+}
+
+fn each_where(records: Records, what: &str, who: &[(u32, u32)], act: impl Fn(&Subject<'_>) -> Result<(), SysError>) {
+    let mut both = Both::recorded(Fuse::in_process(), records);
+    let what = &format!("{what}, {records:?}");
     for who in who {
         for name in NAMES {
             let what = format!("{what} of {}", name.escape_ascii());
@@ -185,9 +228,9 @@ fn times_are_set_one_by_one() {
 #[test]
 fn sizes_are_set_by_name_and_by_handle() {
     needs!(root, fuse);
-    for size in [0, 3, 70_000, 300_000] {
+    for (size, records) in [0, 3, 70_000, 300_000].into_iter().flat_map(|size| KEPT.map(|records| (size, records))) {
         for who in [ROOT, OWNER, OTHER] {
-            let mut both = Both::new();
+            let mut both = Both::recorded(Fuse::in_process(), records);
             for name in [&b"small"[..], b"large", b"marks", b"dir/in"] {
                 let (dir, name) = match name.strip_prefix(b"dir/") {
                     Some(name) => (&b"dir"[..], name),
@@ -200,7 +243,7 @@ fn sizes_are_set_by_name_and_by_handle() {
                     file.metadata().map(|found| (found.size, found.mode))
                 });
             }
-            both.agree(&format!("{size}"));
+            both.agree(&format!("{size}, {records:?}"));
         }
     }
 }
@@ -208,13 +251,14 @@ fn sizes_are_set_by_name_and_by_handle() {
 #[test]
 fn a_file_without_a_name_is_changed_by_its_handle() {
     needs!(root, fuse);
-    let both = Both::new();
-    for (name, access) in [
+    let names = [
         (&b"small"[..], Access::ReadWrite),
         (b"dir/in", Access::Read),
         (b"large", Access::Read),
         (b"pipe", Access::Read),
-    ] {
+    ];
+    for (records, (name, access)) in KEPT.into_iter().flat_map(|records| names.map(|name| (records, name))) {
+        let both = Both::recorded(Fuse::in_process(), records);
         let what = format!("{}, removed", name.escape_ascii());
         both.both(ROOT, &what, |root| {
             let (root, name) = match name.strip_prefix(b"dir/") {
@@ -255,11 +299,19 @@ fn attributes_are_set_read_listed_and_removed_on_every_kind() {
         (b"user.", b""),
     ] {
         let name = attribute.escape_ascii().to_string();
+        // A list speaks of owners, and is kept where they are.
+        let is_list = attribute == ACCESS || attribute == DEFAULT;
+        let each = |what: &str, who: &[(u32, u32)], act: &dyn Fn(&Subject<'_>) -> Result<(), SysError>| {
+            each_where(Records::None, what, who, act);
+            if !is_list {
+                each_where(Records::User, what, who, act);
+            }
+        };
         for how in [SetXattr::Any, SetXattr::Create, SetXattr::Replace] {
-            each(&format!("{how:?} {name}"), &[ROOT], |subject| subject.set_xattr(attribute, value, how));
+            each(&format!("{how:?} {name}"), &[ROOT], &|subject| subject.set_xattr(attribute, value, how));
         }
-        each(&format!("remove {name}"), &[ROOT], |subject| subject.remove_xattr(attribute));
-        each(&format!("set, get and remove {name}"), &[ROOT], |subject| {
+        each(&format!("remove {name}"), &[ROOT], &|subject| subject.remove_xattr(attribute));
+        each(&format!("set, get and remove {name}"), &[ROOT], &|subject| {
             subject.set_xattr(attribute, value, SetXattr::Any)?;
             let mut names = subject.xattrs()?;
             names.sort();
@@ -274,7 +326,11 @@ fn attributes_are_set_read_listed_and_removed_on_every_kind() {
 #[test]
 fn a_file_that_was_just_made_takes_a_capability_and_loses_it_when_it_is_written() {
     needs!(root, fuse);
-    let mut both = Both::new();
+    KEPT.into_iter().for_each(made_with_a_capability);
+}
+
+fn made_with_a_capability(records: Records) {
+    let mut both = Both::recorded(Fuse::in_process(), records);
     let none = |root: &Dir| root.get_xattr(b"made", b"security.capability");
     both.both(ROOT, "make", |root| root.create_file(b"made", 0o755).map(drop)).unwrap();
     assert_eq!(both.both(ROOT, "getcap of what was made", none), Ok(None));
@@ -358,7 +414,11 @@ fn without_lists_setting_one_is_not_supported() {
 #[test]
 fn what_is_set_on_one_name_shows_at_all() {
     needs!(root, fuse);
-    let mut both = Both::new();
+    KEPT.into_iter().for_each(set_on_one_name);
+}
+
+fn set_on_one_name(records: Records) {
+    let mut both = Both::recorded(Fuse::in_process(), records);
     both.both(ROOT, "chmod", |root| root.chmod(b"linked", 0o604)).unwrap();
     let found = both.both(ROOT, "stat", |root| root.stat(b"small").map(|found| (found.mode, found.nlink))).unwrap();
     assert_eq!(found, (0o604, 2));
@@ -372,11 +432,16 @@ fn what_is_set_on_one_name_shows_at_all() {
 #[test]
 fn a_directory_gives_what_it_gives_on_a_plain_file_system() {
     needs!(root, fuse);
-    let mut both = Both::new();
+    KEPT.into_iter().for_each(made_in_directories);
+}
+
+fn made_in_directories(records: Records) {
+    let mut both = Both::recorded(Fuse::in_process(), records);
     // The owner may look into what is made.
     let mut default = ACL.to_vec();
     default[6] = 7;
     for (dir, mode, list) in [(&b"dir"[..], 0o777, true), (b"sgid", 0o2777, false)] {
+        let list = list && records == Records::None;
         both.both(ROOT, "chmod", |root| root.chmod(dir, mode)).unwrap();
         if list {
             both.both(ROOT, "a default list", |root| root.set_xattr(dir, DEFAULT, &default)).unwrap();
@@ -426,9 +491,10 @@ fn write_mapped(root: &Dir, name: &[u8]) -> Result<(), SysError> {
 #[test]
 fn what_is_written_by_a_mapping_takes_no_rights_and_what_is_written_by_a_call_does() {
     needs!(root, fuse);
-    for (passthrough, writeback) in [(Passthrough::Auto, false), (Passthrough::Off, false), (Passthrough::Off, true)] {
+    let ways = [(Passthrough::Auto, false), (Passthrough::Off, false), (Passthrough::Off, true)];
+    for (records, (passthrough, writeback)) in KEPT.into_iter().flat_map(|records| ways.map(|way| (records, way))) {
         let options = Options { passthrough, writeback, ..Options::new(UnionDirs::default()) };
-        let mut both = Both::with(Fuse::in_process().with_options(options));
+        let mut both = Both::recorded(Fuse::in_process().with_options(options), records);
         for name in [&b"small"[..], b"large"] {
             both.both(ROOT, "setcap", |root| {
                 root.chmod(name, 0o6777)?;
@@ -468,4 +534,63 @@ fn the_device_that_a_rename_leaves_has_what_its_directory_gives() {
         both.both(who, "RENAME_WHITEOUT", leaves).unwrap();
     }
     both.agree("RENAME_WHITEOUT");
+}
+
+/// Who could write a record would be whom they like: programs see none and write none, and on disk everything is the server's alone.
+#[test]
+fn a_record_is_nobodys_to_read_or_to_write() {
+    needs!(root, fuse);
+    const WRITTEN: &[u8] = b"user.containers.override_stat";
+    let mut both = Both::recorded(Fuse::in_process(), Records::User);
+    for name in [WRITTEN, b"user.fuseoverlayfs.override_stat"] {
+        let union = both.union();
+        for who in [ROOT, OWNER] {
+            let _ids = FsIds::take(who.0, who.1).unwrap();
+            let subject = Subject::Name(&union, b"large");
+            assert_eq!(subject.set_xattr(name, b"0:0:4755", SetXattr::Any).unwrap_err().errno(), Errno::PERM);
+            assert_eq!(subject.remove_xattr(name).unwrap_err().errno(), Errno::PERM);
+            assert_eq!(subject.xattr(name).unwrap_err().errno(), Errno::NODATA);
+            assert!(!subject.xattrs().unwrap().contains(&name.to_vec()));
+        }
+    }
+    both.both(OWNER, "making", |root| {
+        drop(root.open_dir(b"dir")?.create_file(b"mine", 0o4751)?);
+        root.chmod(b"large", 0o4700)
+    })
+    .unwrap();
+    both.both(ROOT, "giving", |root| root.chown(b"small", 77, 78)).unwrap();
+    both.agree("records");
+    let upper = Dir::open(&both.dirs.upper.as_ref().unwrap().upper).unwrap();
+    let dir = upper.open_dir(b"dir").unwrap();
+    for (dir, name, said) in [
+        (&upper, &b"large"[..], "1000:1001:4700"),
+        (&upper, b"linked", "77:78:0755"),
+        (&dir, b"mine", "1000:1000:4751"),
+        (&upper, b"dir", "1000:1000:0755"),
+    ] {
+        let found = dir.stat(name).unwrap();
+        let mode = if found.kind == FileKind::Directory { 0o700 } else { 0o600 };
+        assert_eq!((found.uid, found.gid, found.mode), (0, 0, mode), "{} on disk", name.escape_ascii());
+        assert_eq!(dir.get_xattr(name, WRITTEN).unwrap().unwrap(), said.as_bytes(), "{}", name.escape_ascii());
+    }
+}
+
+/// fuse-overlayfs knew two names of the attribute, and changed one.
+#[test]
+fn of_two_records_the_one_that_fuse_overlayfs_changed_counts_until_one_is_written() {
+    needs!(root, fuse);
+    let mut both = Both::recorded(Fuse::in_process(), Records::User);
+    both.mounted = None;
+    let upper = Dir::open(&both.dirs.upper.as_ref().unwrap().upper).unwrap();
+    drop(upper.create_file(b"theirs", 0o755).unwrap());
+    upper.set_xattr(b"theirs", b"user.containers.override_stat", b"1:1:0644").unwrap();
+    upper.set_xattr(b"theirs", b"user.fuseoverlayfs.override_stat", b"3:4:100640").unwrap();
+    both.mount();
+    let found = both.union().stat(b"theirs").unwrap();
+    assert_eq!((found.uid, found.gid, found.mode), (3, 4, 0o640));
+    both.union().chmod(b"theirs", 0o600).unwrap();
+    both.mount();
+    let found = both.union().stat(b"theirs").unwrap();
+    assert_eq!((found.uid, found.gid, found.mode), (3, 4, 0o600));
+    assert_eq!(upper.get_xattr(b"theirs", b"user.fuseoverlayfs.override_stat").unwrap(), None);
 }

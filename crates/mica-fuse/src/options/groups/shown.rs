@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mica_union::Marks;
+use mica_union::{Marks, Records};
 
 use super::super::{Known, Take, Value, id, map, one_of, switch, switch_or_on};
 use crate::asked::Whiteouts;
@@ -97,12 +97,14 @@ pub(super) const OWNERS: &[Known] = &[
     },
     Known {
         names: &["xattr_permissions"],
-        value: "=0",
-        help: "0: owners and modes stand in the files themselves. The ways of fuse-overlayfs to have them in attributes (1, 2; podman's `force_mask`) \
-               are refused.",
-        take: Take::Value(|_, value| {
-            one_of(value, &[("0", ())])
-                .map_err(|_| "owners and modes that stand in attributes are not read here".to_owned())
+        value: "=0|1|2",
+        help: "0: owners and modes stand in the files themselves. 2: in the attribute `user.containers.override_stat` of each regular file and directory, as podman \
+               writes layers with `force_mask`; on disk all are the server's. 1: in `security.fuseoverlayfs.override_stat`, which only root of the machine \
+               can set. With either there are no access control lists.",
+        take: Take::Value(|asked, value| {
+            asked.view.records =
+                one_of(value, &[("0", Records::None), ("1", Records::Security), ("2", Records::User)])?;
+            Ok(())
         }),
     },
 ];

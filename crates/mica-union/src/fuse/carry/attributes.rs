@@ -2,9 +2,10 @@
 
 use mica_core::{Attrs, Kind};
 use mica_layer::stand_in;
-use mica_sys::{Dir, Errno, File, Metadata, SetTime, SysError, Time};
+use mica_sys::{Dir, Errno, File, FileKind, Metadata, SetTime, Subject, SysError, Time};
 
 use super::{Carrier, Source};
+use crate::records::Record;
 
 /// What was made in `work`. By a handle each call is cheaper, and those for attributes, which know no directory, much: they look up four names on the way to a name in it.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,10 @@ impl Temp<'_> {
             Some(file) => file.set_times(access, modification),
             None => self.work.set_times(self.name, access, modification),
         }
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        self.file.map_or(Subject::Name(self.work, self.name), Subject::file)
     }
 
     fn set_owner(&self, uid: u32, gid: u32) -> Result<(), SysError> {
@@ -56,6 +61,12 @@ impl Carrier {
     pub(super) fn put_attributes(&self, temp: Temp<'_>, source: &Source) -> Result<(), SysError> {
         let node = &source.node;
         let mut stand = stand_in(&node.kind, &node.attrs, &self.ability);
+        if self.is_recorded(&node.kind) {
+            let attrs = stand.attrs.to_mut();
+            (attrs.uid, attrs.gid, attrs.mode) = (node.attrs.uid, node.attrs.gid, node.attrs.mode);
+            self.put_owner_and_mode(temp, &node.kind, attrs)?;
+            return self.put_times(temp, source);
+        }
         // An owner that cannot be is the server's own: root, and outside of a namespace the user itself.
         if !self.ability.users.has(node.attrs.uid) && stand.attrs.uid != self.ids.0 {
             stand.attrs.to_mut().uid = self.ids.0;
@@ -64,23 +75,48 @@ impl Carrier {
             stand.attrs.to_mut().gid = self.ids.1;
         }
         self.put_owner_and_mode(temp, &node.kind, &stand.attrs)?;
-        let mtime = node.attrs.mtime;
+        self.put_times(temp, source)
+    }
+
+    fn put_times(&self, temp: Temp<'_>, source: &Source) -> Result<(), SysError> {
+        let mtime = source.node.attrs.mtime;
         let mtime = Time { secs: mtime.secs, nanos: mtime.nanos };
         temp.set_times(SetTime::To(source.atime), SetTime::To(mtime))
     }
 
     /// Owner, extended attributes and mode.
     pub(super) fn put_owner_and_mode(&self, temp: Temp<'_>, kind: &Kind, attrs: &Attrs) -> Result<(), SysError> {
-        if (attrs.uid, attrs.gid) != self.given {
-            temp.set_owner(attrs.uid, attrs.gid)?;
+        let is_recorded = self.is_recorded(kind);
+        if !is_recorded && (attrs.uid, attrs.gid) != self.given {
+            match temp.set_owner(attrs.uid, attrs.gid) {
+                // What can have no record keeps the server's own owner where the disk has no other.
+                Err(error) if self.records.are_kept() && is_unknown_owner(&error) => {}
+                set => set?,
+            }
         }
-        for (name, value) in &attrs.xattrs {
+        let has_lists = !self.records.are_kept();
+        for (name, value) in attrs.xattrs.iter().filter(|(name, _)| has_lists || !name.starts_with(LISTS)) {
             temp.set_xattr(&self.marks.escape(name), value)?;
+        }
+        if is_recorded {
+            return self.records.set(&temp.subject(), Record { uid: attrs.uid, gid: attrs.gid, mode: attrs.mode });
         }
         if !matches!(kind, Kind::Symlink { .. }) {
             temp.set_mode(attrs.mode)?;
         }
         Ok(())
+    }
+
+    /// Whether what is made of this kind has its owner and mode in a record.
+    pub(super) fn is_recorded(&self, kind: &Kind) -> bool {
+        let on_disk = match kind {
+            Kind::Directory { .. } => FileKind::Directory,
+            Kind::File { .. } => FileKind::File,
+            _ if stand_in(kind, &Attrs::default(), &self.ability).is_marked_file => FileKind::File,
+            // As good as any other of those that are neither.
+            _ => FileKind::Symlink,
+        };
+        self.records.can_be_of(on_disk)
     }
 
     /// Sets a mark on something that may not be able to carry it: `user.*` is for files and directories alone (xattr(7)).
@@ -100,6 +136,14 @@ impl Carrier {
             set => set,
         }
     }
+}
+
+/// What begins the names of access control lists.
+const LISTS: &[u8] = b"system.posix_acl_";
+
+/// Whether a chown was refused for whom it was to be: this process may not, or the number is none in its user namespace.
+pub(crate) fn is_unknown_owner(error: &SysError) -> bool {
+    matches!(error.errno(), Errno::PERM | Errno::INVAL)
 }
 
 /// Sets both times of a directory to what `stat` said.

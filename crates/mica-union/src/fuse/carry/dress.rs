@@ -4,7 +4,7 @@ use mica_core::plan::{At, Content, Dress, RedirectKind};
 use mica_core::{Attrs, Kind, Rdev};
 use mica_layer::stand_in;
 use mica_sys::process::FsIds;
-use mica_sys::{Dir, Errno, File, FileKind, SetTime, SysError};
+use mica_sys::{Dir, Errno, File, FileKind, SetTime, Subject, SysError};
 
 use super::acl::DefaultAcl;
 use super::attributes::Temp;
@@ -43,7 +43,7 @@ impl<C: Context> Run<'_, C> {
                 let temp = self.begin();
                 self.carrier.make(&temp, &kind)?;
                 let bare = New { kind, mode: 0, ..asked };
-                let attrs = given(&self.stand(At::Old)?.dir, &bare)?;
+                let attrs = self.carrier.given(&self.stand(At::Old)?.dir, &bare)?;
                 self.carrier.put_owner_and_mode(self.carrier.temp(&temp, None), &bare.kind, &attrs)?;
             }
         }
@@ -162,7 +162,7 @@ impl<C: Context> Run<'_, C> {
 
     /// Makes a new file in `work`, as its directory would have it.
     fn dress_new(&mut self, new: &New, opaque: bool) -> Result<(), CarryError> {
-        let attrs = given(&self.stand(At::New)?.dir, new)?;
+        let attrs = self.carrier.given(&self.stand(At::New)?.dir, new)?;
         let temp = self.begin();
         let file = self.carrier.make(&temp, &new.kind)?;
         self.carrier.put_owner_and_mode(self.carrier.temp(&temp, file.as_ref()), &new.kind, &attrs)?;
@@ -177,6 +177,10 @@ impl<C: Context> Run<'_, C> {
     pub(super) fn make_in_place(&mut self, at: At, new: &New) -> Result<bool, CarryError> {
         let carrier = self.carrier;
         let is_marked = stand_in(&new.kind, &Attrs::default(), &carrier.ability).is_marked_file;
+        // A file without its record would be the server's.
+        if carrier.records.are_kept() {
+            return Ok(false);
+        }
         // The kernel has looked whether the program may give the bit; what it would look at here are the server's groups.
         if is_marked || new.mode & SET_GID != 0 {
             return Ok(false);
@@ -247,26 +251,27 @@ impl Carrier {
         self.discard(&temp);
         copied
     }
-}
 
-/// What a new file has in a directory: the group, the set-group-ID bit and the access control lists that it gives.
-fn given(parent: &Dir, new: &New) -> Result<Attrs, SysError> {
-    let directory = parent.metadata()?;
-    let is_directory = new.kind.is_directory();
-    let mut attrs = Attrs { mode: new.mode, uid: new.uid, gid: new.gid, ..Attrs::default() };
-    if directory.mode & SET_GID != 0 {
-        attrs.gid = directory.gid;
-        if is_directory {
-            attrs.mode |= SET_GID;
+    /// What a new file has in a directory: the group, the set-group-ID bit and the access control lists that it gives.
+    pub(super) fn given(&self, parent: &Dir, new: &New) -> Result<Attrs, SysError> {
+        let mut directory = parent.metadata()?;
+        self.records.show(&mut directory, &Subject::dir(parent))?;
+        let is_directory = new.kind.is_directory();
+        let mut attrs = Attrs { mode: new.mode, uid: new.uid, gid: new.gid, ..Attrs::default() };
+        if directory.mode & SET_GID != 0 {
+            attrs.gid = directory.gid;
+            if is_directory {
+                attrs.mode |= SET_GID;
+            }
         }
-    }
-    if !matches!(new.kind, Kind::Symlink { .. }) {
-        match DefaultAcl::of(parent)? {
-            Some(acl) => acl.inherit(is_directory, &mut attrs),
-            None => attrs.mode &= !new.umask,
+        if !matches!(new.kind, Kind::Symlink { .. }) {
+            match DefaultAcl::of(parent)?.filter(|_| !self.records.are_kept()) {
+                Some(acl) => acl.inherit(is_directory, &mut attrs),
+                None => attrs.mode &= !new.umask,
+            }
         }
+        Ok(attrs)
     }
-    Ok(attrs)
 }
 
 fn make_at(stand: &Stand, kind: &Kind, mode: u32) -> Result<Option<File>, SysError> {

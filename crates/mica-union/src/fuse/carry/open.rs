@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use mica_core::plan::Features;
 use mica_layer::{Ability, Ids, Marks};
 use mica_sys::process::{FsIds, IdRow, effective_gid, effective_uid, id_maps, in_initial_user_namespace, umask};
-use mica_sys::{Dir, Errno, FileKind, SysError};
+use mica_sys::{Dir, Errno, FileKind, Subject, SysError};
 
 use super::{Carrier, KEPT, Whiteouts};
 use crate::overlay::is_upper_in_use;
-use crate::{Role, UnionError, UpperDirs};
+use crate::{Records, Role, UnionError, UpperDirs};
 
 /// The driver's directory in `work`.
 const OWN: &[u8] = b"fuse";
@@ -38,6 +38,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) marks: Marks,
     /// What can be put on its disk.
     pub(crate) ability: Ability,
+    /// Where owners and modes are.
+    pub(crate) records: Records,
     /// Which marks may be written.
     pub(crate) features: Features,
     /// The upper may have been written by fuse-overlayfs, which says some things by names.
@@ -66,7 +68,7 @@ impl Carrier {
     /// # Errors
     /// [`UnionError`]: a directory that cannot be used, and why. Nothing in the upper is changed, unless it is a foreign one.
     pub(crate) fn open(opening: Opening<'_>) -> Result<Self, UnionError> {
-        let Opening { driver, dirs, marks, ability, features, foreign } = opening;
+        let Opening { driver, dirs, marks, ability, records, features, foreign } = opening;
         let upper = open(driver, Role::Upper, &dirs.upper)?;
         let base = open(driver, Role::Work, &dirs.work)?;
         let in_work = |source| UnionError::Work { driver, work: dirs.work.clone(), source };
@@ -105,6 +107,14 @@ impl Carrier {
             prefix: std::str::from_utf8(marks.prefix()).unwrap_or_default(),
             source,
         })?;
+        if let Some(record) = records.tried() {
+            records.set(&Subject::dir(&work), record).map_err(|source| UnionError::NoMarks {
+                driver,
+                upper: dirs.upper.clone(),
+                prefix: if records == Records::Security { "security." } else { "user." },
+                source,
+            })?;
+        }
         let (whiteouts, given) = try_whiteout(&work).map_err(in_work)?;
         let keeps = base.stat_if_there(KEPT).map_err(in_work)?.is_some();
         let carrier = Self {
@@ -113,6 +123,7 @@ impl Carrier {
             work,
             marks,
             ability,
+            records,
             features,
             volatile: dirs.volatile,
             whiteouts,

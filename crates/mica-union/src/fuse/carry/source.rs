@@ -2,7 +2,9 @@
 
 use mica_core::{Attrs, Kind, Node, Rdev, Timestamp};
 use mica_layer::Marks;
-use mica_sys::{Dir, FileKind, Metadata, SysError, Time};
+use mica_sys::{Dir, FileKind, Metadata, Subject, SysError, Time};
+
+use crate::Records;
 
 /// The label that a host's SELinux policy gives to every file; the copy gets its own.
 const HOST_LABEL: &[u8] = b"security.selinux";
@@ -19,16 +21,17 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// What stands at `name` of a lower with these marks. Marks are not in it, and a stand-in is what stands there: who knows what it stands for
+    /// What stands at `name` of a lower with these marks and records. Neither are in it, and a stand-in is what stands there: who knows what it stands for
     /// restores it.
     ///
     /// # Errors
     /// Of the first call that was refused: an attribute that cannot be read cannot be kept.
-    pub(crate) fn read(dir: &Dir, name: &[u8], marks: Marks) -> Result<Self, SysError> {
-        let found = dir.stat(name)?;
+    pub(crate) fn read(dir: &Dir, name: &[u8], marks: Marks, records: Records) -> Result<Self, SysError> {
+        let mut found = dir.stat(name)?;
+        records.show(&mut found, &Subject::Name(dir, name))?;
         let target = if found.kind == FileKind::Symlink { dir.read_link(name)? } else { Vec::new() };
         let names = dir.list_xattrs(name)?;
-        let attributes = names.into_iter().filter(|attribute| attribute != HOST_LABEL);
+        let attributes = names.into_iter().filter(|attribute| attribute != HOST_LABEL && !records.has(attribute));
         let mut attrs = attrs(&found);
         for stored in attributes {
             let Some(shown) = marks.unescape(&stored) else { continue };

@@ -19,6 +19,12 @@ impl Carrier {
     /// # Errors
     /// `EOPNOTSUPP` where the file system has no such files; those of open(2) and chown(2).
     pub(crate) fn make_unnamed(&self, dir: &Dir, new: &New) -> Result<File, SysError> {
+        if self.records.are_kept() {
+            let file = dir.create_unnamed(0o600)?;
+            let attrs = self.given(dir, new)?;
+            self.put_owner_and_mode(self.temp(b"", Some(&file)), &new.kind, &attrs)?;
+            return Ok(file);
+        }
         // The program's mask counts where no list does.
         let listed = DefaultAcl::of(dir)?.is_some();
         let mode = if listed { new.mode } else { new.mode & !new.umask };

@@ -10,7 +10,8 @@ use mica_core::plan::Op;
 use mica_sys::{Errno, FileKind, SetTime, Subject, SysError};
 
 use super::Server;
-use crate::fuse::carry::Cut;
+use crate::Records;
+use crate::fuse::carry::{CAPABILITY, Cut, is_unknown_owner};
 use crate::fuse::tree::{Flag, Node};
 use crate::fuse::wire::{self, Out, SetAttr};
 
@@ -28,7 +29,7 @@ impl Server {
         // same to a file with a capability, and nothing tells them apart: writes are meant.
         let is_write = !rest.is_any() && node.unset(Flag::LostCapability);
         if rest.is_any() || change.size.is_none() && !is_write {
-            self.union.change(&node, &Op::Attributes, None, &mut |target| rest.set(&target.subject()))?;
+            self.union.change(&node, &Op::Attributes, None, &mut |target| rest.set(&target.subject(), self.records))?;
         }
         out.attr(&self.attr(&self.tree.attributes(&node)?), self.valid(&node))
     }
@@ -66,6 +67,13 @@ const fn time(set: Option<wire::SetTime>) -> SetTime {
     }
 }
 
+fn remove_capability(subject: &Subject<'_>) -> Result<(), SysError> {
+    match subject.remove_xattr(CAPABILITY) {
+        Err(error) if !matches!(error.errno(), Errno::NODATA | Errno::OPNOTSUPP) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// What is set on the file that stands.
 #[derive(Debug)]
 struct Rest {
@@ -86,16 +94,42 @@ impl Rest {
     }
 
     /// The owner first: it takes bits of the mode away.
-    fn set(&self, subject: &Subject<'_>) -> Result<(), SysError> {
+    fn set(&self, subject: &Subject<'_>, records: Records) -> Result<(), SysError> {
         // A chown(2) of nobody arrives as a change of nothing, and takes those bits all the same.
-        if self.uid.is_some() || self.gid.is_some() || !self.is_any() {
-            subject.set_owner(self.uid, self.gid)?;
-        }
-        if let Some(mode) = self.mode {
-            subject.set_mode(mode)?;
+        let gives = self.uid.is_some() || self.gid.is_some() || !self.is_any();
+        let mut takes_capability = false;
+        let is_recorded = (gives || self.mode.is_some())
+            && records.change(subject, |record, kind| {
+                if gives {
+                    // On disk a change of owner does it, to all but directories.
+                    takes_capability = kind != FileKind::Directory;
+                    record.own(self.uid, self.gid, kind);
+                }
+                record.mode = self.mode.unwrap_or(record.mode);
+            })?;
+        if is_recorded {
+            if takes_capability {
+                remove_capability(subject)?;
+            }
+        } else {
+            self.set_on_disk(subject, gives, records)?;
         }
         if self.sets_times() {
             subject.set_times(self.atime, self.mtime)?;
+        }
+        Ok(())
+    }
+
+    fn set_on_disk(&self, subject: &Subject<'_>, gives: bool, records: Records) -> Result<(), SysError> {
+        if gives {
+            match subject.set_owner(self.uid, self.gid) {
+                // What can have no record keeps the server's own owner where the disk has no other.
+                Err(error) if records.are_kept() && is_unknown_owner(&error) => {}
+                set => set?,
+            }
+        }
+        if let Some(mode) = self.mode {
+            subject.set_mode(mode)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use mica_core::plan::Op;
-use mica_sys::{Access, Dir, Errno, File, FileKind, SysError};
+use mica_sys::{Access, Dir, Errno, File, FileKind, Subject, SysError};
 
 use super::Server;
 use crate::fuse::carry::Cut;
@@ -27,12 +27,22 @@ impl Server {
         let op = |old| Op::Truncate { old, to_nothing: cut.size == 0 };
         self.union.change(node, &op, Some(cut), &mut |target| {
             let file = target.subject().open(Access::Write)?;
-            let mode = file.metadata()?.mode;
-            if cut.mode(mode) != mode {
-                file.set_mode(cut.mode(mode))?;
+            let mut found = file.metadata()?;
+            self.records.show(&mut found, &Subject::file(&file))?;
+            if cut.mode(found.mode) != found.mode {
+                self.set_mode(&file, cut.mode(found.mode))?;
             }
             file.set_len(cut.size)
         })
+    }
+
+    /// Sets the mode of a file, where it stands.
+    pub(super) fn set_mode(&self, file: &File, mode: u32) -> Result<(), SysError> {
+        if self.records.change(&Subject::file(file), |record, _| record.mode = mode)? {
+            Ok(())
+        } else {
+            file.set_mode(mode)
+        }
     }
 
     /// Sets flags of a file or directory by a handle of it.

@@ -7,6 +7,7 @@ use mica_sys::process::{effective_caps_of, in_initial_user_namespace};
 use mica_sys::{Errno, File, Looked, Time};
 
 use super::Server;
+use crate::Records;
 use crate::fuse::carry::CAPABILITY;
 use crate::fuse::tree::{Flag, Node};
 use crate::fuse::wire::{Caller, Out, WriteFlags};
@@ -46,7 +47,7 @@ impl Server {
         }
         // What comes from the page cache comes without the lock of the inode, so that attributes may be set meanwhile.
         let held = flags.contains(WriteFlags::CACHE).then(|| self.tree.hold(&opened.node, &opened.node));
-        let rights = Rights::taken_by_a_write(&opened.node, &back.file, flags);
+        let rights = Rights::taken_by_a_write(&opened.node, &back.file, flags, self.records);
         let written = write_whole(&back.file, data, offset);
         rights.put_back(&back.file);
         drop(held);
@@ -66,7 +67,7 @@ impl Server {
             cleared &= !SETGID;
         }
         if cleared != mode {
-            file.set_mode(cleared).map_err(|error| error.errno())?;
+            self.set_mode(file, cleared).map_err(|error| error.errno())?;
             node.state().kept.change(|metadata| metadata.mode = cleared);
             self.tree.stale(node);
         }
@@ -231,10 +232,14 @@ struct Rights {
 }
 
 impl Rights {
-    fn taken_by_a_write(node: &Node, file: &File, flags: WriteFlags) -> Self {
+    fn taken_by_a_write(node: &Node, file: &File, flags: WriteFlags, records: Records) -> Self {
         // A server in a user namespace takes the bits itself by writing, also where nobody's write is to take them: who may keep them, and mapped pages.
         let mode = node.state().kept.mode();
-        let keeps = mode & (SETUID | SETGID) != 0 && !flags.contains(WriteFlags::KILL_SUIDGID) && !is_initial();
+        // From a record nothing is taken.
+        let keeps = mode & (SETUID | SETGID) != 0
+            && !records.are_kept()
+            && !flags.contains(WriteFlags::KILL_SUIDGID)
+            && !is_initial();
         // Of a write(2) the kernel has taken the capability away before it sends what is written; what is mapped takes none.
         let keeps_capability = flags.contains(WriteFlags::CACHE);
         Self {

@@ -29,10 +29,13 @@ fn sees_trusted(caller: u32) -> bool {
 }
 
 impl Server {
-    /// The name under which an attribute is stored.
+    /// The name under which an attribute is stored. Who could write a record would say who owns the file.
     fn stored(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
         if !self.xattrs || !self.acls && name.starts_with(ACLS) {
             return Err(Errno::OPNOTSUPP);
+        }
+        if self.records.has(name) {
+            return Err(Errno::PERM);
         }
         let stored = self.tree.marks().escape(name);
         if stored.len() > LONGEST { Err(Errno::RANGE) } else { Ok(stored) }
@@ -40,6 +43,9 @@ impl Server {
 
     pub(super) fn getxattr(&self, node: u64, name: &[u8], size: u32, out: &mut Out<'_>) -> Result<(), Errno> {
         let node = self.node(node)?;
+        if self.records.has(name) {
+            return Err(Errno::NODATA);
+        }
         let stored = self.stored(name)?;
         if name == CAPABILITY && node.has(Flag::NoCapability) {
             return Err(Errno::NODATA);
@@ -62,7 +68,9 @@ impl Server {
         let hides_trusted = names.iter().any(|name| name.starts_with(TRUSTED)) && !sees_trusted(caller.pid);
         let mut list = Vec::new();
         for name in &names {
-            let hidden = !self.acls && name.starts_with(ACLS) || hides_trusted && name.starts_with(TRUSTED);
+            let hidden = !self.acls && name.starts_with(ACLS)
+                || hides_trusted && name.starts_with(TRUSTED)
+                || self.records.has(name);
             if !hidden {
                 list.extend_from_slice(name);
                 list.push(0);

@@ -15,7 +15,7 @@ use mica_layer::Marks;
 
 use super::super::channel::Transport;
 use super::super::{IdRow, Ids};
-use crate::{UnionDirs, UpperDirs};
+use crate::{Records, UnionDirs, UpperDirs};
 
 /// What the first line says.
 const FIRST: &[u8] = b"mica fuse 1";
@@ -115,6 +115,8 @@ impl Options {
             lines.flag("volatile", upper.volatile);
         }
         lines.flag("user-marks", self.dirs.marks == Marks::User);
+        lines.flag("user-records", self.dirs.records == Records::User);
+        lines.flag("security-records", self.dirs.records == Records::Security);
         for (key, rows) in [("uids", &self.ids.uids), ("gids", &self.ids.gids)] {
             for row in rows {
                 lines.value(key, format!("{}:{}:{}", row.shown, row.stored, row.count).as_bytes());
@@ -171,6 +173,8 @@ impl Options {
                 b"work" => work = Some(value.path().ok_or_else(wrong)?),
                 b"volatile" => volatile = true,
                 b"user-marks" => options.dirs.marks = Marks::User,
+                b"user-records" => options.dirs.records = Records::User,
+                b"security-records" => options.dirs.records = Records::Security,
                 b"uids" => options.ids.uids.push(value.row().ok_or_else(wrong)?),
                 b"gids" => options.ids.gids.push(value.row().ok_or_else(wrong)?),
                 b"squash-uid" => options.ids.squash.uid = Some(value.number().ok_or_else(wrong)?),
@@ -304,6 +308,7 @@ mod tests {
             upper: Some(UpperDirs { upper: "/u".into(), work: "/w".into(), volatile: true }),
             marks: Marks::User,
             indexes: [("/a b".into(), "/a index".into())].into(),
+            records: Records::Security,
         };
         let rows = vec![IdRow { shown: 0, stored: 1000, count: 1 }, IdRow { shown: 1, stored: 9, count: u32::MAX }];
         Options {
@@ -329,7 +334,8 @@ mod tests {
     fn what_is_written_is_read() {
         let plain = Options::new(UnionDirs::default());
         let device = Options { transport: Transport::Device, ..plain.clone() };
-        for options in [plain, device, full()] {
+        let records = UnionDirs { records: Records::User, ..UnionDirs::default() };
+        for options in [plain, device, full(), Options::new(records)] {
             assert_eq!(Options::parse(&options.to_lines()), Ok(options));
         }
     }

@@ -19,8 +19,9 @@ use super::indexed::Indexed;
 use super::links::LinkKey;
 use super::lowers::Shown;
 use super::node::{At, Lower, Node};
-use super::seen::look_at_self;
+use super::seen::{Signs, look_at_self};
 use super::{Tree, errno};
+use crate::Records;
 use crate::fuse::carry::KEPT;
 
 /// A directory that a redirect leads from: where it is, and where the layers below have it.
@@ -109,12 +110,14 @@ impl<'a> Walk<'a> {
     }
 
     fn all(&mut self, root: &Dir) -> Result<(), Errno> {
+        // Whose a directory is does not matter here.
+        let signs = Signs { marks: self.marks, records: Records::None };
         // Handles are opened along the way from the root, so that any depth will do with few of them.
         let mut unread = vec![(RelPath::root(), Some(RelPath::root()))];
         while let Some((at, above)) = unread.pop() {
             let read = || {
                 let dir = super::open_at(root, &at)?;
-                Ok((look_at_self(&dir, self.marks)?, dir.read_dir().map_err(errno)?))
+                Ok((look_at_self(&dir, signs)?, dir.read_dir().map_err(errno)?))
             };
             let (seen, entries) = match read() {
                 Err(refused) if !at.is_root() && (self.passes)(refused) => {
@@ -206,7 +209,7 @@ impl Tree {
         let number = |dev, ino| self.lowers.number(slot, dev, ino).unwrap_or(ino);
         let read = || match &layer.indexed {
             Some(indexed) => indexed.whole(),
-            None => read_whole(&layer.root, self.marks, &number),
+            None => read_whole(&layer.root, self.signs.marks, &number),
         };
         whole.get_or_init(read).as_ref().map_err(|errno| *errno)
     }
@@ -233,14 +236,14 @@ impl Tree {
     /// The paths of the files of the upper that are joining, as a crash leaves them, or because not all their names are known; and whether they have all that are.
     pub(crate) fn joining(&self) -> Result<Vec<(RelPath, bool)>, Errno> {
         let Some(upper) = &self.upper else { return Ok(Vec::new()) };
-        if upper.root.get_own_xattr(self.marks.joins()).map_err(errno)?.is_none() {
+        if upper.root.get_own_xattr(self.signs.marks.joins()).map_err(errno)?.is_none() {
             return Ok(Vec::new());
         }
         let mut found = Vec::new();
         let mut refused = None;
         let mut each = |_, at: &RelPath, name: &[u8]| {
             let joins = super::open_at(&upper.root, at)
-                .and_then(|dir| dir.get_xattr(name, self.marks.joining()).map_err(errno))
+                .and_then(|dir| dir.get_xattr(name, self.signs.marks.joining()).map_err(errno))
                 .unwrap_or_else(|errno| {
                     refused = Some(errno);
                     None
@@ -251,7 +254,7 @@ impl Tree {
                 found.push((at.join(&name), JoiningMark::parse(&mark).is_some_and(|mark| mark.settled)));
             }
         };
-        Walk::of_upper(self.marks, &mut each).all(&upper.root)?;
+        Walk::of_upper(self.signs.marks, &mut each).all(&upper.root)?;
         refused.map_or(Ok(found), Err)
     }
 
@@ -267,7 +270,7 @@ impl Tree {
             moves
         };
         let mut ignore = |_, _: &RelPath, _: &[u8]| {};
-        let mut walk = Walk::of_upper(self.marks, &mut ignore);
+        let mut walk = Walk::of_upper(self.signs.marks, &mut ignore);
         walk.all(&upper.root)?;
         let found = Arc::new(walk.redirects);
         let mut known = self.wholes.upper();

@@ -1,13 +1,17 @@
 //! A lower with an index: what it says is read from there, without a call.
 //!
 //! The number of a file in its layer is that of its record, counted from 1; names of one file have the number of the first of them.
+//!
+//! An owner that the layer's disk cannot have is one that the mount's user namespace has no number for: a program would be shown nobody's file, which not even
+//! root there may change. So of owner, mode and attributes what [stands](mica_layer::stand_in) on that disk is shown, and what the upper gets of it is a copy of that, as where there is no
+//! index. Devices are shown as what they are.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use mica_core::{Kind, LayerEntry, Timestamp};
 use mica_layer::index::Record;
-use mica_layer::{Index, LayerError};
+use mica_layer::{Ability, Index, LayerError, stand_in};
 use mica_sys::{Errno, FileKind, Metadata, Time};
 
 use super::groups::Whole;
@@ -20,6 +24,8 @@ pub(crate) struct Indexed {
     /// Of each file of several names: its first record, and how many names it has.
     groups: OnceLock<HashMap<u32, (u32, u64)>>,
     dev: u64,
+    /// What of the layer is on its disk.
+    ability: Ability,
 }
 
 /// A name as an index lists it.
@@ -40,9 +46,9 @@ fn unreadable(_: LayerError) -> Errno {
 const DIRECTORY_SIZE: u64 = 4096;
 
 impl Indexed {
-    /// The index of a layer whose root is on the device `dev`.
-    pub(crate) const fn new(index: Index, dev: u64) -> Self {
-        Self { index, groups: OnceLock::new(), dev }
+    /// The index of a layer whose root is on the device `dev`, and which was put there with this ability.
+    pub(crate) const fn new(index: Index, dev: u64, ability: Ability) -> Self {
+        Self { index, groups: OnceLock::new(), dev, ability }
     }
 
     fn record(&self, number: u32) -> Result<Record<'_>, Errno> {
@@ -88,7 +94,10 @@ impl Indexed {
     /// What the layer says of a record, with all attributes.
     pub(crate) fn said(&self, record: u32) -> Result<mica_core::Node, Errno> {
         match self.record(record)?.entry().map_err(unreadable)? {
-            LayerEntry::Node(node) => Ok(node),
+            LayerEntry::Node(mut node) => {
+                node.attrs = stand_in(&node.kind, &node.attrs, &self.ability).attrs.into_owned();
+                Ok(node)
+            }
             LayerEntry::Whiteout => Err(Errno::NOENT),
         }
     }
@@ -137,8 +146,9 @@ impl Indexed {
         };
         let mut seen = plain(self.attributes(kind_of(&node.kind), ino));
         let found = &mut seen.attributes.metadata;
-        (found.mode, found.uid, found.gid, found.nlink) = (node.attrs.mode, node.attrs.uid, node.attrs.gid, nlink);
-        let time = time_of(node.attrs.mtime);
+        let attrs = stand_in(&node.kind, &node.attrs, &self.ability).attrs;
+        (found.mode, found.uid, found.gid, found.nlink) = (attrs.mode, attrs.uid, attrs.gid, nlink);
+        let time = time_of(attrs.mtime);
         (found.atime, found.mtime, found.ctime) = (time, time, time);
         match node.kind {
             Kind::File { size, .. } => found.size = size,

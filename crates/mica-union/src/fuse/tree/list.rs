@@ -154,13 +154,15 @@ impl Tree {
     /// The names in one directory of one layer, and which of them are whiteouts; with `named`, by their names besides.
     fn names_of(&self, dir: &Dir, named: bool) -> Result<Vec<Found>, Errno> {
         let entries = dir.read_dir().map_err(errno)?;
-        let marked = dir.get_own_xattr(self.marks.opaque()).map_err(errno)?.is_some_and(|value| value == b"x");
+        let marked = dir.get_own_xattr(self.signs.marks.opaque()).map_err(errno)?.is_some_and(|value| value == b"x");
         let found = entries.into_iter().map(|found| {
             let whiteout = match found.kind {
                 FileKind::CharDevice => {
                     dir.stat_if_there(&found.name).map_err(errno)?.is_some_and(|metadata| metadata.is_whiteout_device())
                 }
-                FileKind::File if marked => dir.get_xattr(&found.name, self.marks.whiteout()).map_err(errno)?.is_some(),
+                FileKind::File if marked => {
+                    dir.get_xattr(&found.name, self.signs.marks.whiteout()).map_err(errno)?.is_some()
+                }
                 _ => false,
             };
             Ok(Found { found, whiteout })

@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 
 use mica_core::RelPath;
 use mica_core::plan::Redirect;
-use mica_layer::Marks;
 use mica_sys::{Dir, DirEntry, Errno};
 
 use super::devices::Devices;
@@ -18,7 +17,7 @@ use super::indexed::Indexed;
 use super::list::Found;
 use super::named;
 use super::names::hash;
-use super::seen::{Attributes, Seen, look, look_at_self};
+use super::seen::{Attributes, Seen, Signs, look, look_at_self};
 
 /// One lower, open.
 #[derive(Debug)]
@@ -177,17 +176,17 @@ impl Merge {
 pub(crate) struct Lowers {
     pub(crate) layers: Vec<Layer>,
     roots: Vec<Arc<LowerDir>>,
-    marks: Marks,
+    signs: Signs,
     /// Whether files called `.wh.NAME` are whiteouts.
     named: bool,
     devices: Devices,
 }
 
 impl Lowers {
-    pub(crate) fn new(layers: Vec<Layer>, marks: Marks, named: bool) -> Self {
+    pub(crate) fn new(layers: Vec<Layer>, signs: Signs, named: bool) -> Self {
         let root = |(slot, layer): (u16, &Layer)| LowerDir::new(slot, None, layer.indexed.as_ref().map(|_| 0));
         let roots = (0..).zip(&layers).map(root).collect();
-        Self { layers, roots, marks, named, devices: Devices::default() }
+        Self { layers, roots, signs, named, devices: Devices::default() }
     }
 
     /// Whether files called `.wh.NAME` are whiteouts.
@@ -205,7 +204,7 @@ impl Lowers {
         for (root, layer) in self.roots.iter().zip(&self.layers).skip(usize::from(slot)) {
             let seen = match &layer.indexed {
                 Some(indexed) => indexed.root()?,
-                None => look_at_self(&layer.root, self.marks)?,
+                None => look_at_self(&layer.root, self.signs)?,
             };
             let opaque = seen.opaque || (self.named && named::is_opaque(&layer.root)?);
             merge.add(Arc::clone(root), seen.attributes, seen.implicit);
@@ -250,7 +249,7 @@ impl Lowers {
             return Ok(None);
         }
         let open = self.open(dir, handles)?;
-        let mut seen = look(&open, name, self.marks, false)?;
+        let mut seen = look(&open, name, self.signs, false)?;
         if let Some(seen) = &mut seen {
             let found = &mut seen.attributes.metadata;
             found.ino = self.number(dir.slot, found.dev, found.ino)?;

@@ -181,7 +181,7 @@ impl Tree {
         let mut file = file.clone();
         // Each turn leads to a lower layer.
         for _ in 0..=self.lowers.layers.len() {
-            let seen = self.at_lower(&file, |dir, name| look(dir, name, self.marks, true))?.ok_or(Errno::IO)?;
+            let seen = self.at_lower(&file, |dir, name| look(dir, name, self.signs, true))?.ok_or(Errno::IO)?;
             if !seen.metacopy {
                 return Ok(file);
             }
@@ -208,7 +208,8 @@ impl Tree {
 
     /// Where the content of a file is that stands in the upper without it.
     fn data_below(&self, node: &Node) -> Result<LowerFile, Errno> {
-        let redirect = self.at_upper(node, |dir, name| dir.get_xattr(name, self.marks.redirect()).map_err(errno))?;
+        let redirect =
+            self.at_upper(node, |dir, name| dir.get_xattr(name, self.signs.marks.redirect()).map_err(errno))?;
         let path = match redirect.as_deref().and_then(Redirect::parse) {
             Some(Redirect::Absolute(path)) => path,
             other => {
@@ -264,7 +265,7 @@ impl Tree {
         let file = self.lower_file(node)?;
         // Nearly every file has its content, and to ask the open one for the mark is one call; to look at it by its name is two.
         let opened = open(&file)?;
-        match opened.get_xattr(self.marks.metacopy()).map_err(errno) {
+        match opened.get_xattr(self.signs.marks.metacopy()).map_err(errno) {
             Ok(None) | Err(Errno::OPNOTSUPP) => Ok(opened),
             _ => open(&self.data_of(&file)?),
         }
@@ -377,9 +378,9 @@ impl Tree {
         } else {
             self.at_upper(node, |dir, name| dir.stat_born(name).map_err(errno)?.ok_or(Errno::NOENT))
         };
-        match read {
+        match read.and_then(|found| self.shown(node, found.into())) {
             Ok(found) => {
-                self.fresh(node, found.into());
+                self.fresh(node, found);
                 Ok(())
             }
             Err(error) => {
@@ -387,6 +388,17 @@ impl Tree {
                 Err(error)
             }
         }
+    }
+
+    /// The attributes that were found on disk, with what a record says.
+    fn shown(&self, node: &Node, mut found: Attributes) -> Result<Attributes, Errno> {
+        if self.signs.records.can_be_of(found.metadata.kind) {
+            let record = self.at_attributes(node, &|subject| self.signs.records.of(subject).map_err(errno))?;
+            if let Some(record) = record {
+                record.put(&mut found.metadata);
+            }
+        }
+        Ok(found)
     }
 
     /// Takes attributes as they were just read from the upper.

@@ -8,6 +8,9 @@ use mica_core::{Kind, RelPath};
 use mica_layer::Marks;
 use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
 
+use crate::Records;
+use crate::records::Record;
+
 /// What `stat` shows of a file, owners as they are on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attributes {
@@ -76,8 +79,15 @@ pub(crate) fn of_nothing() -> Attributes {
     Attributes { metadata, born: None }
 }
 
+/// Which attributes say something of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signs {
+    pub(crate) marks: Marks,
+    pub(crate) records: Records,
+}
+
 /// Reads what stands at `name`; `None` where nothing does. `closely` asks for the marks of files too.
-pub(crate) fn look(dir: &Dir, name: &[u8], marks: Marks, closely: bool) -> Result<Option<Seen>, Errno> {
+pub(crate) fn look(dir: &Dir, name: &[u8], signs: Signs, closely: bool) -> Result<Option<Seen>, Errno> {
     let Some(found) = dir.stat_born(name).map_err(|error| error.errno())? else { return Ok(None) };
     let mut seen = plain(found.into());
     let metadata = &seen.attributes.metadata;
@@ -93,14 +103,14 @@ pub(crate) fn look(dir: &Dir, name: &[u8], marks: Marks, closely: bool) -> Resul
                 Err(error) if error.is_denied() => return Ok(Some(seen)),
                 Err(error) => return Err(error.errno()),
             };
-            read_marks(&mut seen, marks, |mark| opened.get_own_xattr(mark), &|| opened.list_own_xattrs())
+            read_signs(&mut seen, signs, |mark| opened.get_own_xattr(mark), &|| opened.list_own_xattrs())
         }
-        FileKind::File if closely || metadata.size == 0 => {
-            read_marks(&mut seen, marks, |mark| dir.get_xattr(name, mark), &|| dir.list_xattrs(name))
-        }
-        // No mark with the prefix `user.` stands on these (xattr(7)).
-        _ if closely && marks == Marks::Trusted => {
-            read_marks(&mut seen, marks, |mark| dir.get_xattr(name, mark), &|| dir.list_xattrs(name))
+        // No mark with the prefix `user.` stands on what is neither (xattr(7)).
+        kind if signs.records.can_be_of(kind)
+            || kind == FileKind::File && (closely || metadata.size == 0)
+            || closely && signs.marks == Marks::Trusted =>
+        {
+            read_signs(&mut seen, signs, |mark| dir.get_xattr(name, mark), &|| dir.list_xattrs(name))
         }
         _ => Ok(()),
     };
@@ -112,10 +122,10 @@ pub(crate) fn look(dir: &Dir, name: &[u8], marks: Marks, closely: bool) -> Resul
 }
 
 /// Reads what an open directory says of itself.
-pub(crate) fn look_at_self(dir: &Dir, marks: Marks) -> Result<Seen, Errno> {
+pub(crate) fn look_at_self(dir: &Dir, signs: Signs) -> Result<Seen, Errno> {
     let found = dir.metadata_born().map_err(|error| error.errno())?;
     let mut seen = plain(found.into());
-    read_marks(&mut seen, marks, |mark| dir.get_own_xattr(mark), &|| dir.list_own_xattrs())
+    read_signs(&mut seen, signs, |mark| dir.get_own_xattr(mark), &|| dir.list_own_xattrs())
         .map_err(|error| error.errno())?;
     Ok(seen)
 }
@@ -136,14 +146,20 @@ pub(crate) const fn plain(attributes: Attributes) -> Seen {
     }
 }
 
-fn read_marks(
+fn read_signs(
     seen: &mut Seen,
-    marks: Marks,
+    Signs { marks, records }: Signs,
     value: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, SysError>,
     names: &dyn Fn() -> Result<Vec<Vec<u8>>, SysError>,
 ) -> Result<(), SysError> {
     let is_directory = seen.attributes.is_directory();
-    for name in names()? {
+    let names = names()?;
+    if let Some(name) = records.names().iter().find(|name| names.iter().any(|found| found == *name))
+        && let Some(record) = value(name)?.as_deref().and_then(Record::parse)
+    {
+        record.put(&mut seen.attributes.metadata);
+    }
+    for name in names {
         if !name.starts_with(marks.prefix()) {
             continue;
         }

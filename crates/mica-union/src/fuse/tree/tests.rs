@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mica_core::{Attrs, Kind, LayerEntry, Name, Rdev, RelPath, Timestamp};
-use mica_layer::Marks;
 use mica_layer::index::IndexWriter;
+use mica_layer::{Ability, Marks};
 use mica_sys::Access;
 use mica_testkit::{Entry, Scratch, Tree as Literal, What as Said, needs, tree};
 
@@ -37,7 +37,7 @@ impl Stack {
     }
 
     fn tree(&self) -> Tree {
-        Tree::open(&self.dirs, false, false).unwrap()
+        Tree::open(&self.dirs, false, false, &Ability::native()).unwrap()
     }
 }
 
@@ -172,7 +172,7 @@ fn a_stack_shows_what_the_rules_say() {
     let wanted = Literal::of_stack(&[upper.clone(), top.clone(), base.clone()]);
     wanted.assert_is(&read(&stack.tree()), "the union");
     // Read-only, the upper is one more lower.
-    wanted.assert_is(&read(&Tree::open(&stack.dirs, true, false).unwrap()), "the union, read-only");
+    wanted.assert_is(&read(&Tree::open(&stack.dirs, true, false, &Ability::native()).unwrap()), "the union, read-only");
     let stack = Stack::new(None, &[upper, top, base]);
     wanted.assert_is(&read(&stack.tree()), "the union without an upper");
     assert!(stack.scratch.path().exists());
@@ -219,7 +219,7 @@ fn files_of_a_name_are_whiteouts_where_that_is_said() {
         "file" = "file";
         "dir-of-whiteouts" = "stays";
     };
-    let shown = |stack: &Stack| read(&Tree::open(&stack.dirs, false, true).unwrap());
+    let shown = |stack: &Stack| read(&Tree::open(&stack.dirs, false, true, &Ability::native()).unwrap());
     let stack = Stack::new(None, &[top.clone(), base.clone()]);
     wanted.assert_is(&shown(&stack), "the union");
     // In the upper such a name is as any other.
@@ -269,7 +269,7 @@ fn an_index_says_more_than_its_directory() {
     for (lower, name) in stack.dirs.lowers.iter().zip(["top", "base"]) {
         dirs.indexes.insert(lower.clone(), stack.scratch.path().join(name));
     }
-    let tree = Tree::open(&dirs, false, false).unwrap();
+    let tree = Tree::open(&dirs, false, false, &Ability::native()).unwrap();
     let wanted = tree! {
         "/" mode 0o700;
         "b" = "b" mode 0o640;
@@ -283,9 +283,45 @@ fn an_index_says_more_than_its_directory() {
     assert_eq!(tree.attributes(&linked).unwrap().metadata.nlink, 2);
     // A layer on top changes no number.
     let alone = UnionDirs { lowers: dirs.lowers.split_off(1), ..dirs };
-    let below = Tree::open(&alone, false, false).unwrap();
+    let below = Tree::open(&alone, false, false, &Ability::native()).unwrap();
     let same = below.look_at(&RelPath::parse(b"etc/theirs").unwrap()).unwrap().unwrap();
     assert_eq!((same.ino, below.attributes(&same).unwrap().metadata.nlink), (linked.ino, 1));
+}
+
+/// A store of a user has stand-ins on its disk, and nobody there could change what is shown as the owner's whom the user has no number for.
+#[test]
+fn of_an_owner_that_the_disk_cannot_have_an_index_says_what_stands_there() {
+    let stack = Stack::new(None, &[Literal::new()]);
+    let path = stack.scratch.path().join("index");
+    let file = stack.scratch.dir().create_file(b"index", 0o600).unwrap();
+    let mut writer = IndexWriter::new(file, 4).unwrap();
+    let xattrs = [(b"trusted.a".to_vec(), b"a".to_vec()), (b"user.a".to_vec(), b"a".to_vec())].into();
+    let mut put = |at: &str, kind, uid, gid, mode| {
+        let attrs = Attrs { mode, uid, gid, xattrs: std::collections::BTreeMap::clone(&xattrs), ..Attrs::default() };
+        let node = mica_core::Node { kind, attrs, link_group: None };
+        writer.add(&RelPath::parse(at.as_bytes()).unwrap(), &LayerEntry::Node(node)).unwrap();
+    };
+    let said = Kind::Directory { opaque: false, implicit: false };
+    put("", said, 0, 0, 0o755);
+    put("device", Kind::CharDevice(Rdev { major: 1, minor: 3 }), 70_000, 5, 0o666);
+    put("mine", Kind::File { size: 0, content: None }, 33, 65535, 0o6755);
+    put("theirs", Kind::File { size: 0, content: None }, 70_000, 65536, 0o6755);
+    writer.finish().unwrap();
+    let dirs = UnionDirs { indexes: [(stack.dirs.lowers[0].clone(), path)].into(), ..stack.dirs.clone() };
+    let ids = || mica_layer::Ids::Mapped(vec![(0, 65536)]);
+    let seen = |ability: &Ability, name: &[u8]| {
+        let tree = Tree::open(&dirs, false, false, ability).unwrap();
+        let node = tree.lookup(&tree.root().unwrap(), name).unwrap().unwrap();
+        let found = tree.attributes(&node).unwrap().metadata;
+        let attrs = tree.said(&node).unwrap().unwrap().attrs;
+        assert_eq!((attrs.uid, attrs.gid, attrs.mode), (found.uid, found.gid, found.mode), "what a copy has");
+        (found.kind, found.rdev_minor, found.uid, found.gid, found.mode, attrs.xattrs.len())
+    };
+    let user = Ability::namespaced(ids(), ids());
+    assert_eq!(seen(&user, b"theirs"), (FileKind::File, 0, 0, 0, 0o755, 1));
+    assert_eq!(seen(&user, b"mine"), (FileKind::File, 0, 33, 65535, 0o6755, 1));
+    assert_eq!(seen(&user, b"device"), (FileKind::CharDevice, 3, 0, 5, 0o666, 0));
+    assert_eq!(seen(&Ability::native(), b"theirs"), (FileKind::File, 0, 70_000, 65536, 0o6755, 2));
 }
 
 /// The number of a removed file that is not held open is free for another file on disk.

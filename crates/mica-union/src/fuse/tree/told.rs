@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 use mica_core::plan::Known;
-use mica_sys::{Dir, Errno, File, FileKind};
+use mica_sys::{Dir, Errno, File, FileKind, Subject};
 
 use super::handles::Key;
 use super::links::UPPER;
@@ -47,15 +47,17 @@ impl Tree {
         file: Option<&File>,
         opaque: bool,
     ) -> Result<Arc<Node>, Errno> {
-        let found = match file {
+        let (mut found, born) = match file {
             Some(file) => file.metadata_born().map_err(errno)?,
             None => upper.stat_born(name).map_err(errno)?.ok_or(Errno::NOENT)?,
         };
-        let mut seen = plain(found.into());
+        let subject = file.map_or(Subject::Name(upper, name), Subject::file);
+        self.signs.records.show(&mut found, &subject).map_err(errno)?;
+        let mut seen = plain((found, born).into());
         let kind = seen.attributes.metadata.kind;
         // An empty file may stand for a device that cannot be made, or must not.
         if file.is_none() && kind == FileKind::File && seen.attributes.metadata.size == 0 {
-            seen = look(upper, name, self.marks, true)?.ok_or(Errno::NOENT)?;
+            seen = look(upper, name, self.signs, true)?.ok_or(Errno::NOENT)?;
         }
         seen.opaque = opaque;
         names.remove(name);
@@ -80,7 +82,9 @@ impl Tree {
 
     /// A file of the upper that has no name yet; it gets one by [`Tree::name`].
     pub(crate) fn unnamed(&self, file: File) -> Result<Arc<Node>, Errno> {
-        let attributes: Attributes = file.metadata_born().map_err(errno)?.into();
+        let (mut found, born) = file.metadata_born().map_err(errno)?;
+        self.signs.records.show(&mut found, &Subject::file(&file)).map_err(errno)?;
+        let attributes = Attributes::from((found, born));
         let ino = self.numbers.upper(attributes.metadata.ino);
         let state = State { stale: true, ..State::new(attributes, Some(Standing::default()), Lower::No, None) };
         let node = self.table.add(|id| Node::new(id, ino, state, None)).ok_or(Errno::NFILE)?;
@@ -209,7 +213,7 @@ impl Tree {
     /// # Errors
     /// When it or a layer cannot be read.
     pub(crate) fn find_kept(&self, dir: &Dir, name: &[u8]) -> Result<(), Errno> {
-        let Some(seen) = look(dir, name, self.marks, true)? else { return Ok(()) };
+        let Some(seen) = look(dir, name, self.signs, true)? else { return Ok(()) };
         let disk = seen.attributes.metadata.ino;
         // Of one that stands at names all the same the node is there.
         if seen.joining.is_none() || self.links.get((UPPER, disk)).is_some() {
@@ -230,7 +234,7 @@ impl Tree {
     pub(crate) fn find_out(&self, dir: &Node, names: &mut Names, upper: &Dir, name: &[u8]) {
         self.stale(dir);
         let known = names.find(name).map(|entry| (entry.cookie, entry.what()));
-        let stands = look(upper, name, self.marks, false);
+        let stands = look(upper, name, self.signs, false);
         let node = match known {
             Some((_, What::Node(id))) => self.node(id),
             _ => None,

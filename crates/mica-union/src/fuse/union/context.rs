@@ -53,12 +53,12 @@ fn node_of(spot: &Spot) -> Result<&Arc<Node>, SysError> {
 impl Union {
     /// What shows from the lowers at a node, as its copy must be.
     pub(super) fn source_of(&self, node: &Node) -> Result<Source, Errno> {
-        let marks = self.tree.marks();
+        let (marks, records) = (self.tree.marks(), self.tree.records());
         if let Some(said) = self.tree.said(node)? {
             let atime = Time { secs: said.attrs.mtime.secs, nanos: said.attrs.mtime.nanos };
             return Ok(Source { node: said, atime, number: Some(node.ino) });
         }
-        let read = |dir: &Dir, name: &[u8]| Source::read(dir, name, marks).map_err(super::errno);
+        let read = |dir: &Dir, name: &[u8]| Source::read(dir, name, marks, records).map_err(super::errno);
         let mut source = match &node.directory {
             Some(directory) => self.tree.at_stated(directory, read)?,
             None => self.tree.at_lower(&self.tree.lower_file(node)?, read)?,

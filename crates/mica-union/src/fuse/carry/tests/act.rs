@@ -238,7 +238,7 @@ impl Context for ByPath<'_> {
         let raw = &self.layers.0[layer];
         let (dir, name) = raw.at(&place).unwrap();
         let marks = raw.marks.unwrap();
-        let mut source = Source::read(&dir, name.as_bytes(), marks)?;
+        let mut source = Source::read(&dir, name.as_bytes(), marks, crate::Records::None)?;
         if dir.get_xattr(name.as_bytes(), marks.device_zero())?.is_some() {
             source.node.kind = Kind::CharDevice(Rdev::default());
         }

@@ -214,6 +214,7 @@ impl Disk {
 
     pub(super) fn opening<'a>(&self, dirs: &'a UpperDirs) -> Opening<'a> {
         Opening {
+            records: crate::Records::None,
             driver: "fuse",
             dirs,
             marks: self.marks,

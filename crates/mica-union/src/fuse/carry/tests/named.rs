@@ -52,7 +52,7 @@ pub(super) fn left(disk: &Disk) -> usize {
 /// All that a copy keeps.
 fn kept(dir: &Dir, name: &[u8]) -> (Source, Vec<u32>) {
     let found: Metadata = dir.stat(name).unwrap();
-    let source = Source::read(dir, name, Marks::Trusted).unwrap();
+    let source = Source::read(dir, name, Marks::Trusted, crate::Records::None).unwrap();
     (source, vec![found.mode, found.uid, found.gid, found.rdev_major, found.rdev_minor])
 }
 

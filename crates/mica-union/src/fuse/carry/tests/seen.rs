@@ -72,7 +72,7 @@ fn look(raw: &Raw, path: &RelPath, id: RelPath) -> Seen {
         Some((dir, name)) => (dir, name.as_bytes().to_vec()),
         None => return look_at_root(raw, id),
     };
-    let mut source = Source::read(&dir, &name, marks).unwrap();
+    let mut source = Source::read(&dir, &name, marks, crate::Records::None).unwrap();
     if raw.marks.is_some() && dir.get_xattr(&name, marks.device_zero()).unwrap().is_some() {
         source.node.kind = Kind::CharDevice(mica_core::Rdev::default());
     }
