@@ -40,8 +40,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     if let Some(note) = engine.note() {
         say(&format!("mica: {note}"));
     }
-    let code = dispatch(&engine, cli.command)?;
-    Ok(code)
+    let code = dispatch(&engine, cli.command);
+    // Whatever the command was: it may have swept away what another left that was killed.
+    empty_trash_at_last(&engine);
+    code
 }
 
 fn dispatch(engine: &Engine, command: Command) -> Result<ExitCode> {
@@ -109,8 +111,7 @@ fn reaper(command: &Command, global: &GlobalArgs) -> Result<Option<ExitCode>> {
 /// Deletes what a command put into the trash: at once where that takes no time, else in a process that outlives the
 /// command. Should that one die, the next goes on.
 fn empty_trash(engine: &Engine) -> Result<()> {
-    engine.reap(Duration::from_millis(20))?;
-    if !engine.has_trash()? {
+    if !engine.has_trash()? || !engine.reap(Duration::from_millis(20))? {
         return Ok(());
     }
     let EngineOptions { root, run_root } = engine.options();
@@ -123,9 +124,9 @@ fn empty_trash(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-/// As [`empty_trash`], where the status of a command that ran is what counts.
+/// As [`empty_trash`], where the outcome of the command is what counts.
 fn empty_trash_at_last(engine: &Engine) {
-    // ignored: the next command that removes something goes on with it.
+    // ignored: the next command goes on with it.
     match empty_trash(engine) {
         Ok(()) | Err(_) => {}
     }

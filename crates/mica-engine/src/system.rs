@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mica_core::ImageId;
-use mica_store::{Depth, Done, Finding, OnUse, Problem, Repair, Usage};
+use mica_store::{Depth, Done, Finding, Left, OnUse, Problem, Repair, Usage};
 
 use crate::container::{Known, Life};
 use crate::drivers::Probed;
@@ -165,13 +165,12 @@ impl Engine {
         Ok(self.store.has_trash()?)
     }
 
-    /// Deletes what was removed, for at most this long.
+    /// Deletes what was removed, for at most this long. Says whether something is left that nobody else is about to delete.
     ///
     /// # Errors
     /// Of a system call.
-    pub fn reap(&self, budget: Duration) -> Result<()> {
-        self.store.reap(budget)?;
-        Ok(())
+    pub fn reap(&self, budget: Duration) -> Result<bool> {
+        Ok(self.store.reap(budget)?.left == Left::Some)
     }
 
     /// Proves that all that can be seen is whole: every blob against its digest, every layer rebuilt against its DiffID.

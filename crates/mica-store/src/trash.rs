@@ -38,24 +38,30 @@ impl Store {
     }
 
     /// Deletes what is in the trash until `budget` is over; what is half deleted then is in the trash all the same. Holds no
-    /// lock but its own, which nobody waits for.
+    /// lock but its own, which nobody waits for: who finds it held may leave what is there to its holder ([`Left::ToAnother`]).
     ///
     /// # Errors
     /// [`StoreError::ReadOnly`], or of a system call; the next reaper goes on.
     pub fn reap(&self, budget: Duration) -> Result<Reaped, StoreError> {
         self.writable()?;
         let until = Instant::now() + budget;
-        let Some(_lock) = Lock::try_exclusive(&self.dirs.locks, b"reaper")? else {
-            return Ok(Reaped { deleted: 0, left: Left::ToAnother });
-        };
         let mut deleted = 0;
-        for entry in self.dirs.trash.read_dir()? {
-            if !self.dirs.trash.remove_tree_until(&entry.name, Some(until))? {
-                return Ok(Reaped { deleted, left: Left::Some });
+        loop {
+            let Some(lock) = Lock::try_exclusive(&self.dirs.locks, b"reaper")? else {
+                return Ok(Reaped { deleted, left: Left::ToAnother });
+            };
+            for entry in self.dirs.trash.read_dir()? {
+                if !self.dirs.trash.remove_tree_until(&entry.name, Some(until))? {
+                    return Ok(Reaped { deleted, left: Left::Some });
+                }
+                deleted += 1;
             }
-            deleted += 1;
+            drop(lock);
+            // What came after it was listed was left to this reaper, by one that found the lock held.
+            if !self.has_trash()? {
+                return Ok(Reaped { deleted, left: Left::Nothing });
+            }
         }
-        Ok(Reaped { deleted, left: Left::Nothing })
     }
 
     /// Whether there is anything for a reaper to do.

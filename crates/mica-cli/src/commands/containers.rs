@@ -9,7 +9,7 @@ use mica_core::Change;
 use mica_engine::{Commit, ContainerSummary, Engine, Error, Kind, Life, Network, Reference};
 use serde_json::{Value, json};
 
-use super::{cut, empty_trash, id_text, line, print, print_formatted};
+use super::{cut, id_text, line, print, print_formatted};
 use crate::args::{CommitArgs, DiffArgs, ExportArgs, MountArgs, PsArgs, RmArgs, UmountArgs};
 use crate::output::listing::{Column, Listing};
 use crate::output::{plain, progress, time};
@@ -79,16 +79,10 @@ pub(super) fn each<'a>(
 }
 
 pub(super) fn rm(engine: &Engine, args: &RmArgs) -> Result<ExitCode> {
-    let mut removed = false;
-    let code = each(&args.containers, |word| {
+    each(&args.containers, |word| {
         engine.remove_container(word, args.force)?;
-        removed = true;
         line(word)
-    })?;
-    if removed {
-        empty_trash(engine)?;
-    }
-    Ok(code)
+    })
 }
 
 const CHANGES: Listing<'_> = Listing {

@@ -9,7 +9,7 @@ use mica_engine::{ArtifactSummary, Engine, Error, HistoryStep, ImageSummary, Lay
 use serde_json::{Value, json};
 
 use super::containers::each;
-use super::{cut, empty_trash, id_text, line, print};
+use super::{cut, id_text, line, print};
 use crate::args::{HistoryArgs, ImagesArgs, LayersArgs, RmiArgs, TagArgs};
 use crate::output::listing::{Column, Listing};
 use crate::output::{size, time};
@@ -104,7 +104,6 @@ pub(super) fn rmi(engine: &Engine, args: &RmiArgs) -> Result<ExitCode> {
     })?;
     if deleted {
         engine.collect()?;
-        empty_trash(engine)?;
     }
     Ok(code)
 }

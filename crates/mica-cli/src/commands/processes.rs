@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use mica_engine::{Create, Engine, Network};
 
-use super::{empty_trash_at_last, line, text};
+use super::{line, text};
 use crate::args::{CreateArgs, NetworkArg, ProcessArgs, RunArgs, StartArgs};
 
 impl From<NetworkArg> for Network {
@@ -44,9 +44,7 @@ fn variable(item: String) -> Option<String> {
 }
 
 pub(super) fn run(engine: &Engine, args: RunArgs) -> Result<ExitCode> {
-    let ended = engine.run(&create_from(args.process)?);
-    empty_trash_at_last(engine);
-    Ok(ExitCode::from(ended?.status))
+    Ok(ExitCode::from(engine.run(&create_from(args.process)?)?.status))
 }
 
 pub(super) fn create(engine: &Engine, args: CreateArgs) -> Result<ExitCode> {
@@ -55,7 +53,5 @@ pub(super) fn create(engine: &Engine, args: CreateArgs) -> Result<ExitCode> {
 }
 
 pub(super) fn start(engine: &Engine, args: &StartArgs) -> Result<ExitCode> {
-    let ended = engine.start(&args.container);
-    empty_trash_at_last(engine);
-    Ok(ExitCode::from(ended?.status))
+    Ok(ExitCode::from(engine.start(&args.container)?.status))
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use mica_engine::{Engine, Error, Kind, Real, Try};
 
-use super::{confirmed, empty_trash_at_last, text};
+use super::{confirmed, text};
 use crate::args::{ApplyArgs, TryArgs};
 use crate::failure::say;
 use crate::output::plain;
@@ -17,12 +17,6 @@ fn here() -> Result<std::path::PathBuf> {
 }
 
 pub(super) fn run(engine: &Engine, args: TryArgs) -> Result<ExitCode> {
-    let code = try_out(engine, args);
-    empty_trash_at_last(engine);
-    code
-}
-
-fn try_out(engine: &Engine, args: TryArgs) -> Result<ExitCode> {
     // A program that draws on the terminal wants one of its own, with job control.
     let tty = io::stdin().is_terminal() && io::stdout().is_terminal();
     let env = std::env::vars_os()

@@ -193,6 +193,28 @@ fn a_reaper_stops_in_time_and_does_not_wait_for_another() {
     assert_eq!((all.deleted, all.left), (3, Left::Nothing));
 }
 
+/// Who removes something while another reaps finds the lock held and leaves it to that one, which may have listed the trash before.
+#[test]
+fn what_is_left_to_another_reaper_is_deleted_by_it() {
+    let place = Place::new();
+    let trash = place.root().join("trash");
+    let (one, other) = (place.open(), place.open());
+    for round in 0..30 {
+        for number in 0..20 {
+            std::fs::create_dir_all(trash.join(format!("{round}-{number}/deep/er"))).unwrap();
+        }
+        let mut left_to_it = false;
+        std::thread::scope(|scope| {
+            let reaping = scope.spawn(|| one.reap(Duration::from_secs(60)).unwrap());
+            while !left_to_it && !reaping.is_finished() {
+                std::fs::create_dir(trash.join("late")).unwrap();
+                left_to_it = other.reap(Duration::from_secs(60)).unwrap().left == Left::ToAnother;
+            }
+        });
+        assert!(!one.has_trash().unwrap(), "round {round}");
+    }
+}
+
 #[test]
 fn usage_adds_up_what_the_records_say() {
     let (place, one, two) = (Place::new(), Image::small(), Image::salted("other"));
