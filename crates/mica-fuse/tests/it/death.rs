@@ -16,7 +16,7 @@ use crate::stage::{Stage, is_long, said, stage};
 /// Works until it cannot, and notes down what it has been told is on disk. A name that is noted down is not touched again.
 const WORKER: &str = r#"
 import hashlib, os, random, re, shutil, sys, time
-me = sys.argv[1]
+me, FILES = sys.argv[1], int(sys.argv[2])
 path = os.environ["S"] + "/tmp/notes." + me
 # What was begun and not noted down is left alone, too.
 start = max([int(n) for n in re.findall("-([0-9]+)", open(path).read())] + [0]) + 2 if os.path.exists(path) else 0
@@ -59,9 +59,9 @@ try:
     while True:
         number += 1; time.sleep(0.001)
         lower = "l%s-%d" % (me, number)
-        chance.choice([new, replaced, changed, linked, removed, moved, mode, noise])("w%s-%d" % (me, number))
-        os.lstat("l%s-%d" % (me, number + 1))
-except FileNotFoundError: sys.exit("nothing is left to do")
+        # One that is through with the lower makes new files.
+        kinds = [new, replaced, changed, linked, removed, moved, mode, noise] if number < FILES else [new, noise]
+        chance.choice(kinds)("w%s-%d" % (me, number))
 except OSError as error:
     # What a server that is gone answers, and a mount that is gone; 125 of a ring whose thread has died.
     sys.exit(0 if error.errno in (107, 103, 5, 2, 19, 116, 125) else str(error))
@@ -127,7 +127,7 @@ fn play(signal: &str, rounds: u64, is_asked: bool) {
         }
         let mut seed = 12_345_u64;
         for round in 0..rounds {
-            let work = |me| format!("exec python3 $S/tmp/worker.py {me} 2>>$S/tmp/said");
+            let work = |me| format!("exec python3 $S/tmp/worker.py {me} {FILES} 2>>$S/tmp/said");
             let mut workers: Vec<_> =
                 (0..2).map(|me| stage.script(60, &work(me)).stderr(Stdio::null()).spawn().unwrap()).collect();
             let notes =
