@@ -57,24 +57,29 @@ fn exchange(one: &Path, other: &Path) -> io::Result<()> {
 }
 
 /// One thing that a program may do to a name.
-fn disturb(root: &Path, chance: &mut Chance) -> io::Result<()> {
+fn disturb(root: &Path, chance: &mut Chance) -> (usize, io::Result<()>) {
     let (one, other) = (chance.path(root), chance.path(root));
-    match chance.below(16) {
-        0 | 1 => File::create(&one)?.write_all(b"made"),
-        2 => OpenOptions::new().append(true).open(&one)?.write_all(b"more"),
-        3 => fs::remove_file(&one),
-        4 => fs::create_dir(&one),
-        5 => fs::remove_dir(&one),
-        6 => fs::hard_link(&one, &other),
-        7 => fs::rename(&one, &other),
-        8 => exchange(&one, &other),
-        9 => symlink("v", &one),
-        10 => fs::set_permissions(&one, std::os::unix::fs::PermissionsExt::from_mode(0o640)),
+    let which = chance.below(16);
+    (which, do_it(which, root, &one, &other))
+}
+
+fn do_it(which: usize, root: &Path, one: &Path, other: &Path) -> io::Result<()> {
+    match which {
+        0 | 1 => File::create(one)?.write_all(b"made"),
+        2 => OpenOptions::new().append(true).open(one)?.write_all(b"more"),
+        3 => fs::remove_file(one),
+        4 => fs::create_dir(one),
+        5 => fs::remove_dir(one),
+        6 => fs::hard_link(one, other),
+        7 => fs::rename(one, other),
+        8 => exchange(one, other),
+        9 => symlink("v", one),
+        10 => fs::set_permissions(one, std::os::unix::fs::PermissionsExt::from_mode(0o640)),
         11 => fs::write(one.join("in"), "deep"),
-        12 => fs::rename(&one, other.join("in")),
+        12 => fs::rename(one, other.join("in")),
         13 => fs::read_dir(one.parent().unwrap_or(root))?.try_for_each(|entry| entry.map(drop)),
-        14 => fs::read(&one).map(drop),
-        _ => OpenOptions::new().write(true).truncate(true).open(&one).map(drop),
+        14 => fs::read(one).map(drop),
+        _ => OpenOptions::new().write(true).truncate(true).open(one).map(drop),
     }
 }
 
@@ -169,10 +174,10 @@ fn play(stage: &mut Stage, time: Duration) {
             scope.spawn(move || {
                 let mut chance = Chance(number + 99);
                 while !over.load(Ordering::Relaxed) {
-                    if let Err(error) = disturb(root, &mut chance) {
+                    if let (which, Err(error)) = disturb(root, &mut chance) {
                         let errno = error.raw_os_error().unwrap_or(0);
                         if !ALLOWED.contains(&errno) {
-                            refused.lock().unwrap().insert(error.to_string());
+                            refused.lock().unwrap().insert(format!("{error}, of operation {which}"));
                         }
                     }
                 }
