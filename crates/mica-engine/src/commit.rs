@@ -170,7 +170,7 @@ impl Engine {
         }
         let locked = self.store.lock_container(known.container.id())?;
         let state = self.store.container_state(&known.container)?;
-        let dir = match (self.mounted_at(known.container.id())?, &state.process) {
+        let dir = match (self.answering_at(known.container.id())?, &state.process) {
             (Some(path), _) => Dir::open(&path)?,
             (None, Some(process)) if self.is_alive(&state) => {
                 // Its own mounts lie over the tree there; the upper must not be mounted twice.

@@ -222,10 +222,12 @@ impl Engine {
     /// # Errors
     /// No such image or directory; a name that is taken; nothing to run. Nothing is left then.
     pub fn create(&self, create: &Create) -> Result<ContainerId> {
-        Ok(self.create_known(create)?.container.id().clone())
+        Ok(self.create_known(create, false)?.container.id().clone())
     }
 
-    pub(crate) fn create_known(&self, create: &Create) -> Result<Known> {
+    /// Makes a container. `runs_now`: this very command starts it, and removes it where that is asked for.
+    pub(crate) fn create_known(&self, create: &Create, runs_now: bool) -> Result<Known> {
+        self.sweep_volatile();
         let lease = self.store.lease()?;
         let (base, image, mut layers, root, defaults) = match create.image.strip_prefix("dir:") {
             Some(path) => {
@@ -274,6 +276,7 @@ impl Engine {
                 layers: layers.clone(),
                 root: root.clone(),
                 settings: settings_value(&settings)?,
+                is_answered_for: runs_now && create.remove,
             })
         };
         let container = match name {

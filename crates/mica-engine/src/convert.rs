@@ -60,10 +60,17 @@ fn raised_limit(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     None
 }
 
-/// How to go on where this process, or the machine, had too many files open.
-fn more_files(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+/// How to go on where the server of a container's tree has ended.
+pub(crate) const SERVER_ENDED: &str =
+    "the server of the container's tree has ended; nothing that was written is lost: start it again";
+
+/// How to go on where this process, or the machine, had too many files open, or a server has ended.
+fn after_call(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let mut cause = Some(error);
     while let Some(error) = cause {
+        if error.downcast_ref().is_some_and(SysError::is_disconnected) {
+            return Some("the server of a FUSE file system has ended: `umount` takes away what it left");
+        }
         let call = error.downcast_ref().map(SysError::errno);
         if let Some(Errno::MFILE | Errno::NFILE) = call.or_else(|| Errno::from_io_error(error.downcast_ref()?)) {
             return Some("allow more open files: `ulimit -n 1024`, or as many as `ulimit -Hn` says");
@@ -94,7 +101,7 @@ fn hinted(error: Error, hint: Option<impl Into<String>>) -> Error {
 impl From<SysError> for Error {
     fn from(error: SysError) -> Self {
         let kind = kind_of_call(&error).unwrap_or(Kind::System);
-        let hint = more_files(&error);
+        let hint = after_call(&error);
         hinted(Self::new(kind, error.to_string()), hint)
     }
 }
@@ -149,7 +156,7 @@ impl From<StoreError> for Error {
                 Some("the archive is damaged: fetch or make it again")
             }
             // The error that is the call's own is not among its causes.
-            StoreError::Sys(call) => more_files(call),
+            StoreError::Sys(call) => after_call(call),
             _ => None,
         };
         // What is written there has names of the store's own, which say nothing to a user.
@@ -161,7 +168,7 @@ impl From<StoreError> for Error {
 
 /// The error's own message with its sources behind it.
 fn wrap(kind: Kind, error: impl std::error::Error + Send + Sync + 'static, hint: Option<impl Into<String>>) -> Error {
-    let hint = hint.map(Into::into).or_else(|| raised_limit(&error)).or_else(|| more_files(&error).map(str::to_owned));
+    let hint = hint.map(Into::into).or_else(|| raised_limit(&error)).or_else(|| after_call(&error).map(str::to_owned));
     hinted(Error::caused(kind, error), hint)
 }
 
@@ -224,7 +231,7 @@ impl From<RuntimeError> for Error {
             RuntimeError::NotMapped { .. } => Kind::Usage,
             other => kind_of_cause(other).unwrap_or(Kind::System),
         };
-        let hint = error.hint();
+        let hint = error.hint().or_else(|| error.is_disconnected().then_some(SERVER_ENDED));
         wrap(kind, error, hint)
     }
 }

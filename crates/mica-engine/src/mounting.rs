@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use mica_store::ContainerId;
 use mica_sys::Dir;
-use mica_sys::mount::{UnmountFlags, mounts, unmount};
+use mica_sys::mount::{UnmountFlags, mounts, space, unmount};
+use mica_sys::process::open_place;
 use mica_union::overlay::is_upper_in_use;
 
 use crate::container::{Base, Known};
@@ -28,7 +29,7 @@ impl Engine {
                 .hinted(format!("`mica diff {word}` shows them")));
         }
         let locked = self.store.lock_container(known.container.id())?;
-        if let Some(path) = self.mounted_at(known.container.id())? {
+        if let Some(path) = self.answering_at(known.container.id())? {
             return Ok(path);
         }
         let state = self.store.container_state(&known.container)?;
@@ -99,13 +100,25 @@ impl Engine {
     /// Where a container's tree is mounted, if it is.
     pub(crate) fn mounted_at(&self, id: &ContainerId) -> Result<Option<PathBuf>> {
         let path = self.place(id);
-        // Looking at one directory is cheaper than at all mounts, and most containers have none.
-        if std::fs::symlink_metadata(&path).is_err() {
+        // Looking at one directory is cheaper than at all mounts, and most containers have none. Its server is not asked: it may have ended, or be stopped.
+        if open_place(&path).is_err_and(|error| error.is_not_found()) {
             return Ok(None);
         }
         let mounts =
             mounts().map_err(|error| Error::because(Kind::System, "read the mounts of this machine", error))?;
         Ok(mounts.iter().any(|mount| mount.target == path).then_some(path))
+    }
+
+    /// Where a container's tree is mounted and shown. A mount whose server has ended is taken away: it shows nothing to anybody, and what was written by
+    /// it stands in the upper. The caller holds the container's lock.
+    pub(crate) fn answering_at(&self, id: &ContainerId) -> Result<Option<PathBuf>> {
+        let Some(path) = self.mounted_at(id)? else { return Ok(None) };
+        // What else is wrong with it is for those to tell who use it.
+        if open_place(&path).and_then(space).is_err_and(|error| error.is_disconnected()) {
+            self.unmount_at(&path, true)?;
+            return Ok(None);
+        }
+        Ok(Some(path))
     }
 
     pub(crate) fn unmount_at(&self, path: &Path, detach: bool) -> Result<()> {

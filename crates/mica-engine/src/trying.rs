@@ -11,7 +11,7 @@ use mica_core::image::ContainerConfig;
 use mica_core::{Attrs, Change};
 use mica_runtime::Launch;
 use mica_store::{Container, ContainerName, Lifetime, NewContainer};
-use mica_sys::{Dir, Lock};
+use mica_sys::Dir;
 
 use crate::container::{Base, Known, Network, Settings, View, ViewKind, settings_value};
 use crate::drivers::FUSE;
@@ -29,6 +29,7 @@ mod view;
 mod whole;
 
 pub use apply::{Applied, ApplyPlan};
+pub(crate) use whole::sweep_places;
 
 /// What to try.
 #[derive(Debug, Clone)]
@@ -81,8 +82,6 @@ pub struct Real {
 #[derive(Debug)]
 pub struct Prepared {
     container: Option<Container>,
-    /// Held while the try is not kept, so that it is swept should this process be killed.
-    owner: Option<Lock>,
     settings: Settings,
     launch: Option<Launch>,
     /// What its one union stands on.
@@ -99,6 +98,7 @@ impl Engine {
     /// A name that is taken; a shared path that is not there; what keeps a file system of the machine from being shown.
     /// Nothing is left then.
     pub fn prepare_try(&self, asked: &Try) -> Result<Prepared> {
+        self.sweep_volatile();
         let lease = self.store.lease()?;
         let mut seen = machine::visible(self.store.path(), self.store.run_root())?;
         let one_union = !self.standing.is_root() && self.choose_driver(Some(FUSE)).is_ok();
@@ -136,6 +136,8 @@ impl Engine {
                 layers: Vec::new(),
                 root: root.clone(),
                 settings: settings_value(&settings)?,
+                // It is swept should this process be killed.
+                is_answered_for: asked.keep.is_none(),
             })
         };
         let container = match &asked.keep {
@@ -146,7 +148,6 @@ impl Engine {
         let mut prepared = Prepared {
             files: self.store.run_root().join("tries").join(container.id().as_str()),
             container: Some(container),
-            owner: None,
             settings,
             launch: None,
             whole: None,
@@ -158,8 +159,7 @@ impl Engine {
                 ..Real::default()
             },
         };
-        let launch = Self::own(&mut prepared).and_then(|()| self.launch(asked, &seen, &frames, &mut prepared));
-        match launch {
+        match self.launch(asked, &seen, &frames, &mut prepared) {
             Ok(launch) => {
                 prepared.launch = Some(launch);
                 Ok(prepared)
@@ -171,13 +171,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    fn own(prepared: &mut Prepared) -> Result<()> {
-        if let Some(container) = prepared.container.as_ref().filter(|_| prepared.settings.remove) {
-            prepared.owner = Some(Self::answer_for(container)?);
-        }
-        Ok(())
     }
 
     /// Runs the command of a prepared try to its end, tells what it changed, and drops the changes unless they are kept.

@@ -176,6 +176,9 @@ fn run(process: &Process) -> RuntimeError {
             Errno::NOEXEC => {
                 return not_executable(format!("{candidate} has a format that this machine does not execute"));
             }
+            _ if error.is_disconnected() => {
+                return RuntimeError::Setup { step: Step::Execute(candidate), cause: error.into() };
+            }
             _ => return not_executable(error.to_string()),
         }
     }

@@ -76,6 +76,13 @@ impl RuntimeError {
         }
     }
 
+    /// Whether it was the server of the container's root file system that ended, where it has one.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        let gone = [Errno::NOTCONN, Errno::CONNABORTED];
+        matches!(self, Self::Setup { cause, .. } if gone.iter().any(|errno| errno.raw_os_error() == cause.errno))
+    }
+
     /// What to try, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -143,6 +150,8 @@ pub enum Step {
     WorkingDirectory(PathBuf),
     /// Put descriptors, signals and session in order for the command.
     Prepare,
+    /// Execute this program.
+    Execute(String),
 }
 
 impl fmt::Display for Step {
@@ -168,6 +177,7 @@ impl fmt::Display for Step {
             Self::Capabilities => write!(f, "set the capabilities"),
             Self::WorkingDirectory(path) => write!(f, "enter the working directory {}", path.display()),
             Self::Prepare => write!(f, "prepare the command's process"),
+            Self::Execute(program) => write!(f, "execute {program}"),
         }
     }
 }

@@ -128,7 +128,13 @@ pub struct NewContainer {
     pub root: Attrs,
     /// What the engine keeps about it.
     pub settings: serde_json::Value,
+    /// It goes with whoever makes it, who answers for it from before it can be seen: [`OWNER`].
+    pub is_answered_for: bool,
 }
+
+/// The file in a container's directory that is locked, shared, by who answers for the container: where it is there and nobody has it locked, whoever did was
+/// killed, and the container is to go.
+pub const OWNER: &[u8] = b"owner";
 
 /// A container that is here.
 #[derive(Debug)]
@@ -136,6 +142,8 @@ pub struct Container {
     record: ContainerRecord,
     dir: Dir,
     path: PathBuf,
+    /// Held by who made it, where that one answers for it.
+    _owner: Option<Lock>,
 }
 
 impl Container {
@@ -200,7 +208,7 @@ impl Store {
     pub fn create_container(&self, lease: &Lease<'_>, new: NewContainer) -> Result<Container, StoreError> {
         let layers = new.layers.iter().map(|layer| Kept::Layer(*layer));
         lease.keep_present(&layers.chain(new.image.map(Kept::Image)).collect::<Vec<_>>())?;
-        let NewContainer { id, name, lifetime, image, layers, root, settings } = new;
+        let NewContainer { id, name, lifetime, image, layers, root, settings, is_answered_for } = new;
         let id = id.map_or_else(ContainerId::random, Ok)?;
         let record = ContainerRecord {
             version: records::VERSION,
@@ -217,12 +225,18 @@ impl Store {
         if self.container(&record.id)?.is_some() {
             return Err(StoreError::NameTaken { name: record.id.to_string(), by: record.id.into() });
         }
-        let made = self.create_locked(lease, record, &root);
+        let made = self.create_locked(lease, record, &root, is_answered_for);
         drop(lock);
         made
     }
 
-    fn create_locked(&self, lease: &Lease<'_>, record: ContainerRecord, root: &Attrs) -> Result<Container, StoreError> {
+    fn create_locked(
+        &self,
+        lease: &Lease<'_>,
+        record: ContainerRecord,
+        root: &Attrs,
+        is_answered_for: bool,
+    ) -> Result<Container, StoreError> {
         let (id, staging) = (record.id.as_str(), lease.staging()?);
         let flush = match record.lifetime {
             Lifetime::Kept => Flush::Yes,
@@ -233,6 +247,7 @@ impl Store {
         dir.mkdir(b"upper", DIR_MODE)?;
         dir.mkdir(b"work", DIR_MODE)?;
         self.dress(&dir.open_dir(b"upper")?, root)?;
+        let owner = if is_answered_for { Some(Lock::shared(&dir, OWNER)?) } else { None };
         records::write_file(&dir, CONFIG.as_bytes(), &records::encode(What::Container, &record)?, flush)?;
         let home = self.home(record.lifetime)?;
         if flush == Flush::Yes {
@@ -252,7 +267,7 @@ impl Store {
             return Err(error.into());
         }
         let path = self.home_path(record.lifetime).join(id);
-        Ok(Container { record, dir, path })
+        Ok(Container { record, dir, path, _owner: owner })
     }
 
     /// A container; `None` when it is not here.
@@ -267,7 +282,8 @@ impl Store {
             if record.id != *id {
                 return Err(StoreError::corrupt(What::Container, id, format_args!("its record is of {}", record.id)));
             }
-            return Ok(Some(Container { record, dir, path: self.home_path(lifetime).join(id.as_str()) }));
+            let path = self.home_path(lifetime).join(id.as_str());
+            return Ok(Some(Container { record, dir, path, _owner: None }));
         }
         Ok(None)
     }
@@ -291,13 +307,19 @@ impl Store {
     /// # Errors
     /// Of a system call.
     pub fn container_ids(&self) -> Result<Vec<ContainerId>, StoreError> {
-        let mut ids = Vec::new();
-        for lifetime in [Lifetime::Kept, Lifetime::Volatile] {
-            let Some(home) = self.home_if_there(lifetime)? else { continue };
-            let names = home.read_dir()?;
-            ids.extend(names.iter().filter_map(|entry| ContainerId::parse(std::str::from_utf8(&entry.name).ok()?)));
-        }
+        let mut ids = self.container_ids_of(Lifetime::Kept)?;
+        ids.extend(self.container_ids_of(Lifetime::Volatile)?);
         Ok(ids)
+    }
+
+    /// The IDs of those that live so long, in no order.
+    ///
+    /// # Errors
+    /// Of a system call.
+    pub fn container_ids_of(&self, lifetime: Lifetime) -> Result<Vec<ContainerId>, StoreError> {
+        let Some(home) = self.home_if_there(lifetime)? else { return Ok(Vec::new()) };
+        let names = home.read_dir()?;
+        Ok(names.iter().filter_map(|entry| ContainerId::parse(std::str::from_utf8(&entry.name).ok()?)).collect())
     }
 
     /// The container of which `text` is the whole ID, the name, or the beginning of the ID, tried in this order; `None`

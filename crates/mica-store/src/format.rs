@@ -33,7 +33,7 @@
 //!     state.json                         ContainerState. Absent until something happened to the container
 //!     upper/ work/                       overlayfs' directories; upper/ starts with the attributes of the chain's root
 //!     views/<n>/{upper,work}/            the same for each further file system of a `try`
-//!     owner                              flocked by the command that removes it at its end; free: that command was killed
+//!     owner                              flocked by the command that removes it at its end, from before it is here; free: that command was killed
 //! volatile/<boot id>/<64 hex>/           a container that does not outlive the machine's uptime (`--rm`): as containers/
 //! run/                                   the run root of a user for whom the machine keeps none; nothing in it outlives a boot
 //! volumes/ build/                        reserved

@@ -47,7 +47,7 @@ pub use blobs::{BlobWriter, SMALL_BLOB_CAP, Tee};
 pub use chains::Lowers;
 pub use check::{Checked, Depth, Done, Finding, Problem, Repair};
 pub use claims::ContainerName;
-pub use containers::{Container, ContainerId, ContainerRecord, Lifetime, LockedContainer, NewContainer};
+pub use containers::{Container, ContainerId, ContainerRecord, Lifetime, LockedContainer, NewContainer, OWNER};
 pub use error::{Ownership, ReadOnly, StoreError, What};
 pub use facts::Facts;
 pub use gc::Collected;

@@ -62,6 +62,12 @@ impl SysError {
         matches!(self.errno, Errno::ACCESS | Errno::PERM)
     }
 
+    /// Whether a FUSE file system's server has ended (`ENOTCONN`, and `ECONNABORTED` of who asked it when it did).
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self.errno, Errno::NOTCONN | Errno::CONNABORTED)
+    }
+
     /// Whether the file system can only be read (`EROFS`).
     #[must_use]
     pub fn is_read_only(&self) -> bool {

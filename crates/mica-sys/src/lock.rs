@@ -94,6 +94,20 @@ impl Lock {
 }
 
 impl Dir {
+    /// Locks this directory itself, as [`Dir::try_lock`], when nobody else has it locked any more.
+    ///
+    /// # Errors
+    /// `flock`'s.
+    pub fn lock(&self) -> Result<()> {
+        loop {
+            match rustix::fs::flock(self, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(SysError::new("flock", b".", errno)),
+            }
+        }
+    }
+
     /// Locks this directory itself for as long as this handle, and clones of it, are open; `false` where somebody else has locked it, also by
     /// another handle of this process.
     ///

@@ -34,6 +34,7 @@ mod progress;
 mod race;
 mod refusals;
 mod rootless;
+mod signals;
 mod stacks;
 mod standing;
 mod trying;

@@ -29,17 +29,18 @@ impl Engine {
             }
             kill(process.pid, process.start)?;
         }
-        if let Some(path) = self.mounted_at(known.container.id())? {
-            if !force {
-                return Err(Error::new(
-                    Kind::Conflict,
-                    format!("container {} is mounted at {}", known.container.record().name, path.display()),
-                )
-                .hinted(format!("`mica umount {word}` first, or use --force")));
+        if force {
+            // Without asking a server that may be stopped.
+            if let Some(path) = self.mounted_at(&id)? {
+                self.unmount_at(&path, true)?;
             }
-            self.unmount_at(&path, true)?;
+        } else if let Some(path) = self.answering_at(&id)? {
+            let name = &known.container.record().name;
+            return Err(Error::new(Kind::Conflict, format!("container {name} is mounted at {}", path.display()))
+                .hinted(format!("`mica umount {word}` first, or use --force")));
         }
         self.store.remove_container(locked)?;
+        self.forget_run(&id)?;
         Ok(id)
     }
 }

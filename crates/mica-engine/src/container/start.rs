@@ -8,11 +8,12 @@ use mica_core::image::Platform;
 use mica_runtime::{Exit, Launch, Stdio};
 use mica_store::{ContainerId, ContainerState, Flush, Lifetime, LockedContainer, ProcessId, Status};
 use mica_sys::Dir;
-use mica_sys::mount::{Mount, Reach};
+use mica_sys::mount::{Mount, Reach, space};
 
 use crate::container::spec::{Plan, spec};
 use crate::container::surroundings::Surroundings;
 use crate::container::{Base, Create, Known};
+use crate::convert::SERVER_ENDED;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 
@@ -29,7 +30,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::create`] and [`Engine::start`]. A container that is to be removed is removed then too.
     pub fn run(&self, create: &Create) -> Result<Ended> {
-        let known = self.create_known(create)?;
+        let known = self.create_known(create, true)?;
         self.start_to_the_end(&known)
     }
 
@@ -99,7 +100,10 @@ impl Engine {
             tty: known.settings.tty,
             read_only: known.settings.read_only,
         };
-        let spec = spec(&plan, &mounted.dir, &surroundings)?;
+        let spec = spec(&plan, &mounted.dir, &surroundings).map_err(|error| match space(&mounted.dir) {
+            Err(gone) if gone.is_disconnected() => error.hinted(SERVER_ENDED),
+            _ => error,
+        })?;
         drop(mounted.dir);
         let stdio = if known.settings.tty { Stdio::Tty } else { Stdio::Inherit };
         let ended = self.watch(locked, Launch { spec, root: mounted.root, stdio, extra_mounts: Vec::new() });
@@ -171,7 +175,7 @@ impl Engine {
 
     /// The container's tree as a mount that the runtime takes away with it.
     fn tree_of(&self, known: &Known) -> Result<Tree> {
-        let union = match self.mounted_at(known.container.id())? {
+        let union = match self.answering_at(known.container.id())? {
             // The kernel does not guard an upper that is mounted twice: a mount that is there is shared.
             Some(path) => Mount::clone_of(&path, Reach::One)?,
             None => {

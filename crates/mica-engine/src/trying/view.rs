@@ -136,7 +136,12 @@ impl Engine {
     /// The machine's files as one directory, for the container of this ID.
     pub(super) fn whole(&self, id: &str, seen: &machine::Seen) -> Result<Whole> {
         let name = format!("{id}-{}", std::process::id());
-        Whole::show(&self.store.run_root().join("machines"), &name, seen)
+        Whole::show(&self.machines(), &name, seen)
+    }
+
+    /// Where [`Engine::whole`] mounts.
+    pub(crate) fn machines(&self) -> PathBuf {
+        self.store.run_root().join("machines")
     }
 
     /// Gives a directory of ours the look of the one that it will stand for. What an ordinary user makes is the user's own.

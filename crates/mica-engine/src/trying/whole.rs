@@ -18,6 +18,8 @@ use crate::error::{Error, Kind, Result};
 #[derive(Debug)]
 pub(crate) struct Whole {
     path: PathBuf,
+    /// What it is mounted at, locked.
+    _place: Dir,
 }
 
 impl Whole {
@@ -29,10 +31,15 @@ impl Whole {
         machine.set_attrs(&alone, Reach::Tree).map_err(attempt)?;
         let dir = Dir::open(home.parent().unwrap_or(home))?
             .ensure_dir(home.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default(), 0o700)?;
-        drop(dir.ensure_dir(name.as_bytes(), 0o700)?);
+        // Nobody takes a place away between its making and its lock.
+        dir.lock()?;
+        sweep(&dir)?;
+        let place = dir.ensure_dir(name.as_bytes(), 0o700)?;
+        place.try_lock()?;
+        drop(dir);
         let path = home.join(name);
         machine.attach(&path).map_err(attempt)?;
-        let whole = Self { path };
+        let whole = Self { path, _place: place };
         for hidden in &seen.covered {
             whole.cover(hidden)?;
         }
@@ -67,6 +74,33 @@ impl Whole {
             .attach(&place)
             .map_err(attempt)
     }
+}
+
+/// Takes away what those left that were killed, below the directory `home`.
+pub(crate) fn sweep_places(home: &Path) -> Result<()> {
+    match Dir::open(home) {
+        Ok(home) => {
+            home.lock()?;
+            sweep(&home)
+        }
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same for who has it locked: what the dead had mounted is gone with their namespaces, and nobody has the place locked.
+fn sweep(home: &Dir) -> Result<()> {
+    for entry in home.read_dir()? {
+        // One on which this very namespace has something mounted is in use, as far as is known.
+        let Ok(place) = home.open_dir_same_mount(&entry.name) else { continue };
+        if place.try_lock()? {
+            match home.rmdir(&entry.name) {
+                // ignored: an empty directory is in nobody's way.
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn empty() -> std::result::Result<Mount, MountError> {

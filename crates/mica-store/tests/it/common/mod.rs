@@ -215,6 +215,7 @@ pub fn container_of(store: &Store, image: &Image, name: &str, digit: char) -> Re
         layers: image.diff_ids(),
         root: store.lowers(&image.diff_ids())?.root,
         settings: serde_json::json!({ "command": ["sh"] }),
+        is_answered_for: false,
     })
 }
 
