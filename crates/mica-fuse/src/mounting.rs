@@ -21,10 +21,9 @@ use mica_sys::Errno;
 use mica_sys::fuse::{Device, MountOptions, mount_by_helper, unmount_by_helper};
 use mica_sys::mount::{Mount, MountAttrFlags, Reach, SetAttrs, mounts, set_attrs};
 use mica_sys::process::{
-    Caps, Caught, Signal, device_of, effective_caps, effective_gid, effective_uid, in_initial_user_namespace,
-    open_place,
+    Caps, device_of, effective_caps, effective_gid, effective_uid, in_initial_user_namespace, open_place,
 };
-use mica_union::fuse::{Options, Program, Served, Session, attend, serve_inherited as serve};
+use mica_union::fuse::{Options, Program, Served, Session, attend, listen, serve_inherited as serve};
 use mica_union::{Marks, UnionDirs, UpperDirs};
 
 use crate::asked::{Asked, OpenTo, Whiteouts};
@@ -62,7 +61,7 @@ pub(crate) fn mount(asked: &Asked, places: &Places, is_foreground: bool) -> Resu
         served.tell(made.place(asked, places)?);
         return Ok(());
     }
-    let caught = Caught::new(&[Signal::TERM, Signal::INT, Signal::HUP]).map_err(Failure::Start)?;
+    let caught = listen().map_err(Failure::Start)?;
     let (device, made) = Made::new(asked, places, &options)?;
     let session = prepared.start(device)?;
     let own = made.place(asked, places)?;

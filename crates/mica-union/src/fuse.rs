@@ -26,7 +26,7 @@ pub mod wire;
 pub use driver::Fuse;
 pub use ids::{IdRow, Ids, OVERFLOW, Squash};
 pub use serve::{
-    Options, OptionsError, Passthrough, Prepared, Program, Served, ServerError, Session, Transport, attend,
+    Options, OptionsError, Passthrough, Prepared, Program, Served, ServerError, Session, Transport, attend, listen,
     serve_inherited,
 };
 

@@ -76,7 +76,7 @@ fn the_table_of_mounts_says_what_was_asked_for() {
 fn in_the_foreground_the_command_is_the_server() {
     needs!(root, fuse);
     in_mount_namespace(|| {
-        for signal in ["", "-TERM", "-INT", "-HUP"] {
+        for signal in ["", "-TERM", "-INT", "-HUP", "-QUIT"] {
             let place = Place::new(&lower());
             let mut command = Command::new(PROGRAM);
             command.args(["-f", "-o", &place.options("")]).arg(place.path("mnt"));
@@ -104,6 +104,49 @@ fn a_server_that_is_asked_to_end_takes_its_mount_with_it() {
         wait_until("the server ends", || place.servers().is_empty());
         assert!(place.line().is_none());
         assert!(fs::read_dir(place.path("mnt")).unwrap().next().is_none());
+    });
+}
+
+/// Signals that mean something to another program, or to none, end no server: its mount would answer nobody.
+#[test]
+fn what_does_not_ask_a_server_to_end_does_not_end_it() {
+    needs!(root, fuse);
+    in_mount_namespace(|| {
+        for is_foreground in [false, true] {
+            let place = Place::new(&lower());
+            let mut command = Command::new(PROGRAM);
+            command.args(is_foreground.then_some("-f")).args(["-o", &place.options("")]).arg(place.path("mnt"));
+            let running = Running(command.spawn().unwrap());
+            wait_until("it is mounted", || place.line().is_some());
+            let server = if is_foreground { running.0.id() } else { place.servers()[0] };
+            for signal in ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "XCPU", "XFSZ", "PIPE", "WINCH", "STOP", "CONT"] {
+                quiet(limited("kill").args(["-s", signal, &server.to_string()]));
+            }
+            assert_eq!(fs::read_to_string(place.path("mnt/a")).unwrap(), "a");
+            quiet(limited("kill").args(["-s", "QUIT", &server.to_string()]));
+            wait_until("the mount goes with the server", || place.line().is_none());
+        }
+    });
+}
+
+/// The limits of the shell that mounts are not those of who writes.
+#[test]
+fn a_server_lives_within_the_limits_of_its_starter() {
+    needs!(root, fuse);
+    in_mount_namespace(|| {
+        let place = Place::new(&lower());
+        let script =
+            "ulimit -S -f 64 && ulimit $1 -f 64 && ulimit -S -t 1 && ulimit -S -n 64 && exec \"$2\" -o \"$3\" mnt";
+        let write = |name| fs::write(place.path("mnt").join(name), vec![1; 256 << 10]);
+        for (which, outcome) in [("-S", None), ("-H", Some(mica_sys::Errno::FBIG.raw_os_error()))] {
+            let mut command = limited("sh");
+            command.args(["-c", script, "sh", which, PROGRAM, &place.options("transport=device,passthrough=off")]);
+            quiet(command.current_dir(place.scratch().path()));
+            let written = write(which);
+            assert_eq!(written.err().and_then(|error| error.raw_os_error()), outcome, "{which}");
+            assert_eq!(fs::read_to_string(place.path("mnt/a")).unwrap(), "a", "{which}: it lives");
+            place.unmount();
+        }
     });
 }
 

@@ -56,6 +56,8 @@ pub fn mount_by_helper(target: &Path, options: &MountOptions) -> Result<Device, 
     let mut command = Command::new(PROGRAM);
     command.arg("-o").arg(option_text(options)).arg("--").arg(target);
     command.env(SOCKET, theirs.as_raw_fd().to_string());
+    // `^C` ends whoever called, and not the helper between its mount and its word of it.
+    command.process_group(0);
     let number = theirs.as_raw_fd();
     let keep_open = move || {
         // SAFETY: fcntl is safe after a fork and changes this process's copy alone; the descriptor is open in the parent until

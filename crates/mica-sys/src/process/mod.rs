@@ -38,7 +38,8 @@ pub use pty::{
     Pty, RawMode, WindowSize, is_terminal, make_controlling, new_session, open_pty, set_window_size, window_size,
 };
 pub use signals::{
-    Caught, CaughtSignal, Signal, SignalFd, SignalMask, block_all, reset_dispositions, restore_mask, unblock_all,
+    Caught, CaughtSignal, Signal, SignalFd, SignalMask, block_all, ignore, reset_dispositions, restore_mask,
+    unblock_all,
 };
 pub use socket::{Control, Packet};
 pub use spawn::{FIRST_FD, Spawn, Spawned, spawn};

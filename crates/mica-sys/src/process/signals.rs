@@ -41,6 +41,14 @@ impl Signal {
     pub const CHLD: Self = Self(17);
     /// Go on after a stop.
     pub const CONT: Self = Self(18);
+    /// The limit of processor time is reached.
+    pub const XCPU: Self = Self(24);
+    /// A file was to grow beyond the limit.
+    pub const XFSZ: Self = Self(25);
+    /// A timer of processor time in user space.
+    pub const VTALRM: Self = Self(26);
+    /// A timer of processor time.
+    pub const PROF: Self = Self(27);
     /// The terminal's window changed its size.
     pub const WINCH: Self = Self(28);
 
@@ -104,6 +112,17 @@ pub fn reset_dispositions() -> Result<(), SysError> {
         // KILL and STOP have no other meaning, and libc keeps its two own real-time signals back: EINVAL.
         if before == libc::SIG_ERR && last_errno() != Errno::INVAL {
             return Err(failed("signal", number.to_string())(last_errno()));
+        }
+    }
+    Ok(())
+}
+
+/// Has the kernel drop these signals from here on. KILL cannot be among them: `EINVAL`.
+pub fn ignore(signals: &[Signal]) -> Result<(), SysError> {
+    for signal in signals {
+        // SAFETY: SIG_IGN runs no code of ours.
+        if unsafe { libc::signal(signal.as_raw(), libc::SIG_IGN) } == libc::SIG_ERR {
+            return Err(failed("signal", signal.as_raw().to_string())(last_errno()));
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::UnionError;
 
 pub use super::channel::Transport;
 pub use options::{Options, OptionsError, Passthrough};
-pub use process::{Program, Served, ServerError, attend, serve_inherited};
+pub use process::{Program, Served, ServerError, attend, listen, serve_inherited};
 
 /// A mount whose directories are open and found fit, and which nobody has asked yet.
 #[derive(Debug)]

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use mica_sys::fuse::{Device, unmount_by_helper};
 use mica_sys::mount::{UnmountFlags, mounts, unmount};
 use mica_sys::process::{
-    Caught, Control, FIRST_FD, Fork, Interest, Limit, Namespaces, Signal, Spawn, change_directory, fork, new_session,
-    poll, raise_limit, redirect, sealed_copy, set_umask, spawn, take_inherited, unblock_all, wait_for,
+    Caught, Control, FIRST_FD, Fork, Interest, Limit, Namespaces, Signal, Spawn, change_directory, fork, ignore,
+    new_session, poll, raise_limit, redirect, sealed_copy, set_umask, spawn, take_inherited, unblock_all, wait_for,
 };
 use mica_sys::{Dir, Errno, SysError};
 
@@ -101,7 +101,7 @@ pub enum ServerError {
     Union(#[from] UnionError),
 }
 
-/// Serves the mount whose device this process was started with, until the mount is gone or a signal comes (`TERM`, `INT`, `HUP`).
+/// Serves the mount whose device this process was started with, until the mount is gone or a signal comes ([`listen`]).
 ///
 /// To be called first thing: this process forks, and the descriptors from 3 on are taken. Returns in the first process at once.
 ///
@@ -157,7 +157,7 @@ fn device_number(bytes: &[u8]) -> Option<(u32, u32)> {
 
 fn begin(device: OwnedFd, lines: OwnedFd) -> Result<(Session, Caught), ServerError> {
     settle_down().map_err(ServerError::Start)?;
-    let caught = Caught::new(&[Signal::TERM, Signal::INT, Signal::HUP]).map_err(ServerError::Start)?;
+    let caught = listen().map_err(ServerError::Start)?;
     unblock_all().map_err(ServerError::Start)?;
     let mut file = mica_sys::File::from_fd(lines, b"options");
     let options = Options::parse(&file.read_all(u64::from(u32::MAX)).map_err(ServerError::Start)?)?;
@@ -174,15 +174,29 @@ fn settle_down() -> Result<(), SysError> {
     for stdio in 0..=2 {
         redirect(&null, stdio)?;
     }
-    // Each of these makes the server live better and none is needed: a container's memory running out must not take
-    // its file system first, and open files are what clients have most of.
+    // It makes the server live better and is not needed: a container's memory running out must not take its file system first.
     match fs::write("/proc/self/oom_score_adj", "-900") {
         Ok(()) | Err(_) => {}
     }
-    match raise_limit(Limit::OpenFiles) {
-        Ok(_) | Err(_) => {}
-    }
     Ok(())
+}
+
+/// Listens to what asks a server to end, and has it live through all else that can be lived through: what would end any other process leaves a
+/// mount that answers nobody. A signal that means something to another program (fuse-overlayfs tells numbers on `USR1`) is dropped. Of its starter's limits a server takes
+/// the hard ones alone, as far as they would end it or keep clients from writing: open files are what clients have most of, a file that is too long is told
+/// to its writer (`EFBIG`).
+///
+/// # Errors
+/// Of a system call; `EBUSY` where this process listens already.
+pub fn listen() -> Result<Caught, SysError> {
+    let caught = Caught::new(&[Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT])?;
+    ignore(&[Signal::USR1, Signal::USR2, Signal::ALRM, Signal::VTALRM, Signal::PROF, Signal::XCPU, Signal::XFSZ])?;
+    for limit in [Limit::OpenFiles, Limit::FileSize, Limit::Cpu] {
+        match raise_limit(limit) {
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(caught)
 }
 
 fn open_null() -> Result<OwnedFd, SysError> {
