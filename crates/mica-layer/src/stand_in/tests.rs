@@ -205,6 +205,7 @@ proptest! {
     ) {
         let changed = |mut node: Node| {
             let attrs = &mut node.attrs;
+            let is_other_mode = attrs.mode & 0o777 != 0o531;
             match change {
                 0 => attrs.mode = 0o1531,
                 1 => (attrs.uid, attrs.mode) = (500, attrs.mode & 0o1777),
@@ -215,7 +216,8 @@ proptest! {
             if matches!(change, 1..=3) {
                 attrs.xattrs.remove(CAPABILITY);
             }
-            if change == 0 && let Some(acl) = attrs.xattrs.get_mut(ACL) {
+            // A list that says other than the mode stands on no disk. Where it does not stand, and the permissions stay, nobody can tell a chmod.
+            if change == 0 && is_other_mode && let Some(acl) = attrs.xattrs.get_mut(ACL) {
                 // 0531 by hand: the owner 5, the mask 3, others 1; named ones and the owning group as they were.
                 for (number, perm) in [(0, 5), (4, 3), (5, 1)] {
                     acl[4 + 8 * number + 2] = perm;
@@ -229,6 +231,27 @@ proptest! {
         let found = restore(changed(copy_of(&said, &ability)), &said, &ability);
         prop_assert_eq!(found, changed(said));
     }
+}
+
+/// A layer may say of a directory a mode and a list that disagree. Bits beside the permissions go by a chown and a write, too: who changes no more has said nothing of the list.
+#[test]
+fn a_list_that_is_not_on_disk_follows_the_permissions_and_no_other_bits() {
+    let [_, _, single] = abilities();
+    let list = acl(1, 70000);
+    let said = Attrs { xattrs: [(ACL.to_vec(), list.clone())].into(), ..attrs(0o531, 0, 0) };
+    let said = Node { kind: Kind::Directory { opaque: false, implicit: false }, attrs: said, link_group: None };
+    let after = |mode| {
+        let mut found = copy_of(&said, &single);
+        assert_eq!(found.attrs.xattrs.get(ACL), None);
+        found.attrs.mode = mode;
+        let restored = restore(found, &said, &single).attrs;
+        assert_eq!(restored.mode, mode);
+        restored.xattrs.get(ACL).cloned()
+    };
+    for mode in [0o531, 0o1531, 0o2531] {
+        assert_eq!(after(mode), Some(list.clone()), "{mode:o}");
+    }
+    assert_ne!(after(0o530), Some(list));
 }
 
 #[test]
