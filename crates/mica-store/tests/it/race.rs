@@ -3,7 +3,8 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use mica_store::StoreError;
+use mica_store::{Kept, StoreError};
+use mica_sys::{Dir, Lock};
 
 use crate::child::{self, End};
 use crate::common::{self, Image, NAME, Place};
@@ -157,4 +158,43 @@ fn of_threads_that_want_one_name_one_gets_it() {
     });
     assert_eq!(won, 1);
     assert_eq!(store.container_ids().unwrap().len(), 1);
+}
+
+/// gc reads leases and then decides: a lease that is written meanwhile, or looked at when gc's lock is free again, keeps nothing.
+#[test]
+fn a_lease_is_written_and_what_it_keeps_looked_for_under_the_lock_of_gc() {
+    let (place, image) = (Place::in_memory(), Image::small());
+    let store = place.open();
+    common::load(&store, &image, Some(NAME));
+    let locks = Dir::open(&place.root().join("locks")).unwrap();
+    let leases = Dir::open(&place.root().join("leases")).unwrap();
+    let kept = || Kept::Layer(image.diff_ids()[0]);
+    let written =
+        || leases.read_dir().unwrap().iter().any(|lease| leases.stat(&lease.name).is_ok_and(|found| found.size > 0));
+
+    // While gc decides, nobody is told that something stays.
+    let lease = store.lease().unwrap();
+    let gc = Lock::exclusive(&locks, b"gc").unwrap();
+    std::thread::scope(|scope| {
+        let keeping = scope.spawn(|| lease.keep(&[kept()]).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!written() && !keeping.is_finished(), "a lease was written while gc decided");
+        drop(gc);
+        assert_eq!(keeping.join().unwrap(), [true]);
+    });
+    lease.finish();
+
+    // From when it is written until what it keeps was looked for, gc waits. A keeper that holds no lock is met by no round.
+    let many = vec![kept(); 20_000];
+    let waits = (0..50).any(|_| {
+        let lease = store.lease().unwrap();
+        std::thread::scope(|scope| {
+            let keeping = scope.spawn(|| lease.keep(&many).unwrap());
+            while !written() && !keeping.is_finished() {
+                std::thread::yield_now();
+            }
+            Lock::try_exclusive(&locks, b"gc").unwrap().is_none()
+        })
+    });
+    assert!(waits, "gc may decide between a lease and the look at what it keeps");
 }
