@@ -29,6 +29,8 @@ pub enum Access {
     ReadWrite,
     /// For writing alone.
     Write,
+    /// For reading, and for writing at the end: what a file that may only be added to allows (`FS_APPEND_FL`).
+    ReadAppend,
 }
 
 impl Access {
@@ -37,6 +39,7 @@ impl Access {
             Self::Read => OFlags::RDONLY,
             Self::ReadWrite => OFlags::RDWR,
             Self::Write => OFlags::WRONLY,
+            Self::ReadAppend => OFlags::RDWR.union(OFlags::APPEND),
         }
     }
 }

@@ -37,11 +37,14 @@ use mica_sys::{Errno, File};
 
 use super::tree::Node;
 
-/// What was asked for at an open.
+/// What a file is opened for besides reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Handle {
-    /// It was opened for writing.
-    pub(super) writes: bool,
+pub(super) enum Writes {
+    #[default]
+    No,
+    Anywhere,
+    /// `O_APPEND`: all that a file with chattr(1)'s `a` allows.
+    AtEnd,
 }
 
 /// In which way the kernel reads and writes a file.
@@ -57,8 +60,8 @@ pub(super) enum Way {
 #[derive(Debug, Clone)]
 pub(super) struct Back {
     pub(super) file: Arc<File>,
-    /// It was opened for writing too; then it is the upper's.
-    pub(super) writable: bool,
+    /// What it was opened for; for writing only the upper's is.
+    pub(super) writes: Writes,
     /// It is the upper's own content.
     pub(super) is_upper: bool,
 }
@@ -139,7 +142,7 @@ impl Content {
         let opened = Arc::clone(&entry.opened);
         // Nobody else has the file yet, or it came up since: then this is not what backs it.
         if let Some(file) = closed.filter(|_| entry.opens == 1 && !node.has_own_content()) {
-            opened.state().back = Some(Back { file, writable: false, is_upper: false });
+            opened.state().back = Some(Back { file, writes: Writes::No, is_upper: false });
         }
         Ok(opened)
     }
@@ -256,7 +259,7 @@ mod tests {
         let content = Content { most_idle: 1, ..Content::new() };
         let back = || Back {
             file: Arc::new(File::from_fd(std::fs::File::open(scratch.path().join("0")).unwrap().into(), b"0")),
-            writable: false,
+            writes: Writes::No,
             is_upper: false,
         };
         let read = |at: usize, back| {

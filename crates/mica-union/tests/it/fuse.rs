@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use mica_sys::Dir;
+use mica_sys::{Dir, Errno};
 use mica_testkit::{Scratch, Snapshot, needs};
 use mica_union::fuse::{Fuse, Options, Passthrough};
 use mica_union::{Driver, UnionDirs, UpperDirs};
@@ -208,6 +208,32 @@ fn what_has_no_name_any_more_is_read_and_written() {
             assert_eq!(&text, b"cONTen", "{name}");
             assert!(!place.path(name).exists());
         }
+    });
+}
+
+#[test]
+fn flags_set_on_a_lowers_file_are_those_that_show_and_its_content_can_still_be_added_to() {
+    needs!(root, fuse);
+    /// `FS_APPEND_FL` and `FS_NODUMP_FL` (linux/fs.h).
+    const APPEND: u32 = 0x20;
+    const NODUMP: u32 = 0x40;
+    each_way(|place| {
+        let root = &place.root;
+        let before = root.open_file(b"below").unwrap().inode_flags().unwrap();
+        for flags in [NODUMP, NODUMP | APPEND] {
+            root.open_file(b"below").unwrap().set_inode_flags(before | flags).unwrap();
+            assert_eq!(root.open_file(b"below").unwrap().inode_flags().unwrap(), before | flags);
+        }
+        let over = |path| OpenOptions::new().write(true).open(path)?.write_all_at(b"C", 0);
+        for refused in [fs::write(place.path("below"), "anew"), over(place.path("below"))] {
+            assert_eq!(refused.unwrap_err().raw_os_error(), Some(Errno::PERM.raw_os_error()));
+        }
+        OpenOptions::new().append(true).open(place.path("below")).unwrap().write_all(b", more").unwrap();
+        root.open_file(b"below").unwrap().set_inode_flags(before).unwrap();
+        over(place.path("below")).unwrap();
+        assert_eq!(place.in_upper("below"), b"Content, more");
+        let lower = fs::File::open(place.scratch.path().join("lower/below")).unwrap();
+        assert_eq!((rustix::fs::ioctl_getflags(&lower).unwrap().bits(), lower.metadata().unwrap().len()), (before, 7));
     });
 }
 

@@ -45,8 +45,12 @@ impl Server {
         }
     }
 
-    /// Sets flags of a file or directory by a handle of it.
+    /// Sets flags of a file or directory by a handle of it. A file has all of its content in the upper first: the flags are asked of what has the content, and what
+    /// may only be added to, or not be changed, could not be filled.
     pub(super) fn set_flags(&self, node: &Arc<Node>, set: impl Fn(&File) -> Result<(), SysError>) -> Result<(), Errno> {
+        if node.kind == FileKind::File {
+            self.bring_up_content(node)?;
+        }
         self.union.change(node, &Op::Attributes, None, &mut |target| match target {
             Target::Root(dir) => set(&as_file(dir)?),
             Target::Named(stand) if node.is_directory() => set(&as_file(&stand.dir.open_dir(stand.name.as_bytes())?)?),

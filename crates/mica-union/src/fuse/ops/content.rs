@@ -9,6 +9,7 @@ use mica_sys::{Errno, File, Looked, Time};
 use super::Server;
 use crate::Records;
 use crate::fuse::carry::CAPABILITY;
+use crate::fuse::content::{Back, Writes};
 use crate::fuse::tree::{Flag, Node};
 use crate::fuse::wire::{Caller, Out, WriteFlags};
 
@@ -48,7 +49,7 @@ impl Server {
         // What comes from the page cache comes without the lock of the inode, so that attributes may be set meanwhile.
         let held = flags.contains(WriteFlags::CACHE).then(|| self.tree.hold(&opened.node, &opened.node));
         let rights = Rights::taken_by_a_write(&opened.node, &back.file, flags, self.records);
-        let written = write_whole(&back.file, data, offset);
+        let written = may_write(&back, offset).and_then(|()| write_whole(&back.file, data, offset));
         rights.put_back(&back.file);
         drop(held);
         // A write that finds no room sets the times.
@@ -204,6 +205,14 @@ fn is_initial() -> bool {
 fn keeps_rights(node: &Node, caller: &Caller) -> bool {
     node.state().kept.mode() & (SETUID | SETGID) == 0
         || is_initial() && effective_caps_of(caller.pid).is_ok_and(|caps| caps.has(FSETID))
+}
+
+/// What may only be added to is written at its end and nowhere else: there a write would go to the end all the same.
+fn may_write(back: &Back, offset: u64) -> Result<(), Errno> {
+    match back.writes {
+        Writes::AtEnd if back.file.metadata().map_err(|error| error.errno())?.size != offset => Err(Errno::PERM),
+        _ => Ok(()),
+    }
 }
 
 /// Writes what there is room for.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mica_sys::{Access, Errno, File, FileKind};
 
 use super::Server;
-use crate::fuse::content::{Back, Handle, Opened, State, Way};
+use crate::fuse::content::{Back, Opened, State, Way, Writes};
 use crate::fuse::tree::{Backing, Flag, Node};
 use crate::fuse::wire::{self, OpenedFlags, Out};
 
@@ -14,18 +14,23 @@ const ACCESS: u32 = 0o3;
 const WRITE_ONLY: u32 = 0o1;
 const READ_WRITE: u32 = 0o2;
 const TRUNCATE: u32 = 0o1000;
+const APPEND: u32 = 0o2000;
 
 /// What an open asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct How {
-    pub(super) handle: Handle,
+    pub(super) writes: Writes,
     pub(super) cuts: bool,
 }
 
 impl How {
     pub(super) const fn of(flags: u32) -> Self {
-        let writes = matches!(flags & ACCESS, WRITE_ONLY | READ_WRITE);
-        Self { handle: Handle { writes }, cuts: flags & TRUNCATE != 0 }
+        let writes = match flags & ACCESS {
+            WRITE_ONLY | READ_WRITE if flags & APPEND != 0 => Writes::AtEnd,
+            WRITE_ONLY | READ_WRITE => Writes::Anywhere,
+            _ => Writes::No,
+        };
+        Self { writes, cuts: flags & TRUNCATE != 0 }
     }
 }
 
@@ -49,7 +54,7 @@ impl Server {
     pub(super) fn ready_to_open(&self, node: &Arc<Node>, how: How, kill_suidgid: bool) -> Result<(), Errno> {
         if how.cuts {
             self.cut_content(node, kill_suidgid)
-        } else if how.handle.writes {
+        } else if how.writes != Writes::No {
             self.bring_up_content(node)
         } else {
             Ok(())
@@ -61,35 +66,38 @@ impl Server {
         let opened = if self.without_opens { self.content.visit(node)? } else { self.content.enter(node)? };
         let mut state = opened.state();
         if let Some(file) = made {
-            state.back = Some(Back { file: Arc::new(file), writable: true, is_upper: true });
+            state.back = Some(Back { file: Arc::new(file), writes: Writes::Anywhere, is_upper: true });
         }
-        let answer = self.provide(&opened.node, &mut state, how.handle).map(|()| self.treatment(node, &mut state, how));
+        let answer = self.provide(&opened.node, &mut state, how.writes).map(|()| self.treatment(node, &mut state, how));
         drop(state);
         answer.inspect_err(|_| self.leave(node.id))
     }
 
     /// Sees to it that what is asked for can be done with the file.
-    fn provide(&self, node: &Node, state: &mut State, handle: Handle) -> Result<(), Errno> {
+    fn provide(&self, node: &Node, state: &mut State, writes: Writes) -> Result<(), Errno> {
         if let Some(back) = &state.back {
-            if handle.writes && !back.writable {
+            if writes != Writes::No && back.writes != Writes::Anywhere {
                 // A lower's file is not opened for writing, not even to be told that it must not be.
                 let again = back.is_upper.then(|| back.file.reopen(Access::ReadWrite));
                 state.back = Some(match again {
-                    Some(Ok(file)) => Back { file: Arc::new(file), writable: true, is_upper: true },
-                    _ => self.open_upper(node)?,
+                    Some(Ok(file)) => Back { file: Arc::new(file), writes: Writes::Anywhere, is_upper: true },
+                    _ => self.open_upper(node, writes)?,
                 });
             } else if state.guarded && !self.without_opens {
                 // It is thrown away: that it may be opened is what is asked.
-                let access = if handle.writes { Access::ReadWrite } else { Access::Read };
-                back.file.reopen(access).map(drop).map_err(|error| error.errno())?;
+                let access = if writes == Writes::No { Access::Read } else { Access::ReadWrite };
+                match back.file.reopen(access).map(drop).map_err(|error| error.errno()) {
+                    Err(Errno::PERM) if writes == Writes::AtEnd => state.back = Some(self.open_upper(node, writes)?),
+                    tried => tried?,
+                }
             }
             return Ok(());
         }
-        state.back = Some(if handle.writes {
-            self.open_upper(node)?
+        state.back = Some(if writes != Writes::No {
+            self.open_upper(node, writes)?
         } else {
             let found = self.open_content(node, Access::Read)?;
-            Back { file: Arc::new(found.file), writable: false, is_upper: found.is_upper }
+            Back { file: Arc::new(found.file), writes: Writes::No, is_upper: found.is_upper }
         });
         Ok(())
     }
@@ -106,22 +114,23 @@ impl Server {
     }
 
     /// A file of the upper for reading and writing, as the kernel's page cache needs it to write parts of pages; for writing alone where its
-    /// mode leaves this process no more.
-    fn open_upper(&self, node: &Node) -> Result<Back, Errno> {
-        let found = match self.open_content(node, Access::ReadWrite) {
-            Err(Errno::ACCESS) => self.open_content(node, Access::Write)?,
-            opened => opened?,
+    /// mode leaves this process no more; for writing at its end alone where that is all that is asked, and allowed.
+    fn open_upper(&self, node: &Node, writes: Writes) -> Result<Back, Errno> {
+        let (found, writes) = match self.open_content(node, Access::ReadWrite) {
+            Err(Errno::ACCESS) => (self.open_content(node, Access::Write)?, Writes::Anywhere),
+            Err(Errno::PERM) if writes == Writes::AtEnd => (self.open_content(node, Access::ReadAppend)?, writes),
+            opened => (opened?, Writes::Anywhere),
         };
         if !found.is_upper || found.metacopy {
             return Err(Errno::IO);
         }
-        Ok(Back { file: Arc::new(found.file), writable: true, is_upper: true })
+        Ok(Back { file: Arc::new(found.file), writes, is_upper: true })
     }
 
     /// How the kernel shall treat a file that was opened so. The way is chosen at the first open, and stays.
     fn treatment(&self, node: &Node, state: &mut State, how: How) -> wire::Opened {
         let way = *state.way.get_or_insert_with(|| {
-            let backing = if how.handle.writes { self.give_to_kernel(node, state.back.as_ref()) } else { None };
+            let backing = if how.writes != Writes::No { self.give_to_kernel(node, state.back.as_ref()) } else { None };
             backing.map_or(Way::Cached, Way::Passthrough)
         });
         let mut flags = OpenedFlags::empty();
@@ -150,7 +159,7 @@ impl Server {
         const SETUID: u32 = 0o4000;
         const SETGID_EXECUTED: u32 = 0o2010;
         let kernel = self.kernel.get().filter(|kernel| kernel.init.has_passthrough())?;
-        let back = back.filter(|back| back.is_upper)?;
+        let back = back.filter(|back| back.is_upper && back.writes == Writes::Anywhere)?;
         let mode = node.state().kept.mode();
         if mode & SETUID != 0 || mode & SETGID_EXECUTED == SETGID_EXECUTED {
             return None;
@@ -197,7 +206,7 @@ impl Server {
             _ => {}
         }
         let found = self.open_content(&opened.node, Access::Read)?;
-        let now = Back { file: Arc::new(found.file), writable: false, is_upper: found.is_upper };
+        let now = Back { file: Arc::new(found.file), writes: Writes::No, is_upper: found.is_upper };
         state.back = Some(now.clone());
         Ok(now)
     }
@@ -211,8 +220,9 @@ impl Server {
             if state.back.as_ref().is_some_and(|back| !back.is_upper) {
                 state.back = None;
             }
-            self.provide(&opened.node, &mut state, Handle { writes: true })?;
+            // What it was opened for was not said.
+            self.provide(&opened.node, &mut state, Writes::AtEnd)?;
         }
-        opened.back().and_then(|back| if back.writable { Ok(back) } else { Err(Errno::BADF) })
+        opened.back().and_then(|back| if back.writes == Writes::No { Err(Errno::BADF) } else { Ok(back) })
     }
 }
