@@ -11,6 +11,8 @@ mod ioctl;
 mod look;
 mod names;
 mod open;
+#[cfg(test)]
+mod tests;
 mod xattrs;
 
 use std::sync::{Arc, Mutex, OnceLock};
