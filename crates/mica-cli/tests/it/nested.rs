@@ -171,6 +171,9 @@ fn roots_store_stays_roots_without_rights() {
     };
     let said = without(mica.root(), &["system", "info"]);
     assert!(said.status == 0 && said.out.contains("Rootless:   no\nOwners:     native"), "{said:#?}");
+    // Nothing can be mounted for it: it is told what would help.
+    let said = without(mica.root(), &["try", "--", "true"]);
+    assert!(said.status != 0 && said.err.contains("CAP_SYS_ADMIN") && said.err.contains("--root"), "{said:#?}");
     let said = without(&mica.path("other"), &["system", "info"]);
     assert!(said.status == 0 && said.out.contains("Rootless:   yes\nOwners:     mapped"), "{said:#?}");
 }

@@ -5,6 +5,7 @@
 
 use mica_sys::Errno;
 use mica_sys::mount::{FileSystem, MountError, file_system, mount_id};
+use mica_sys::process::{Caps, effective_caps, effective_uid, in_initial_user_namespace};
 
 use super::layers::{Layer, Layers};
 
@@ -14,6 +15,8 @@ use super::layers::{Layer, Layers};
 pub enum Cause {
     /// The process may not mount.
     NotPermitted,
+    /// The process is root of the machine without the right to mount, and so in no user namespace where it had that.
+    RootWithoutRights,
     /// The kernel has no overlayfs.
     NoOverlayfs,
     /// The kernel's overlayfs does not take layers one by one.
@@ -44,6 +47,9 @@ impl Cause {
     pub const fn hint(self) -> &'static str {
         match self {
             Self::NotPermitted => "mounting needs root, or a user namespace (Linux 5.11)",
+            Self::RootWithoutRights => {
+                "this root has no right to mount (CAP_SYS_ADMIN), and works on a store of root's; with a store of its own, named by --root, it enters a user namespace"
+            }
             Self::NoOverlayfs => "this kernel has no overlayfs; try `modprobe overlay`",
             Self::OldKernel => "taking layers one by one needs Linux 6.8",
             Self::UpperOnOverlay => {
@@ -67,12 +73,19 @@ impl Cause {
 pub(super) fn of_call(refused: &MountError) -> Option<Cause> {
     let error = refused.error();
     match (error.call(), error.errno()) {
+        (_, Errno::PERM | Errno::ACCESS) if is_root_without_rights() => Some(Cause::RootWithoutRights),
         (_, Errno::PERM | Errno::ACCESS) => Some(Cause::NotPermitted),
         ("fsopen", Errno::NODEV) => Some(Cause::NoOverlayfs),
         (_, Errno::LOOP) => Some(Cause::LayersOverlap),
         (_, Errno::BUSY) => Some(Cause::InUse),
         _ => None,
     }
+}
+
+fn is_root_without_rights() -> bool {
+    effective_uid() == 0
+        && in_initial_user_namespace().unwrap_or(false)
+        && effective_caps().is_ok_and(|caps| !caps.has(Caps::SYS_ADMIN))
 }
 
 /// Why a layer by itself was not taken.
