@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Result, SysError};
-use crate::fault::door;
+use crate::fault::{door, look};
 use crate::file::{Access, File};
 use crate::stat::FileKind;
 
@@ -88,6 +88,7 @@ impl Dir {
     /// Opens a directory for its path alone.
     fn place(&self, path: &[u8], how: ResolveFlags) -> Result<Self> {
         let how = how | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        look("openat2", path)?;
         let named = if path.is_empty() { b"." } else { path };
         again(|| rustix::fs::openat2(&self.fd, named, DIRECTORY | OFlags::PATH, Mode::empty(), how))
             .map(Self::from_fd)
@@ -145,6 +146,7 @@ impl Dir {
 
     fn resolve(&self, path: &[u8], how: ResolveFlags) -> Result<Self> {
         let named = if path.is_empty() { b"." } else { path };
+        look("openat2", path)?;
         let open = || rustix::fs::openat2(&self.fd, named, DIRECTORY, Mode::empty(), how);
         again(open).map(Self::from_fd).map_err(|errno| SysError::new("openat2", path, errno))
     }
@@ -178,6 +180,7 @@ impl Dir {
     /// `getdents`'s.
     pub fn read_dir(&self) -> Result<Vec<DirEntry>> {
         let wrong = |errno| SysError::new("getdents", b"", errno);
+        look("getdents", b"")?;
         // A descriptor of its own: reading moves the position, which clones share.
         let fd = rustix::fs::openat(&self.fd, c".", DIRECTORY, Mode::empty()).map_err(wrong)?;
         let mut entries = Vec::new();
@@ -206,6 +209,7 @@ impl Dir {
     /// `readlinkat`'s.
     pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
         component("readlinkat", name)?;
+        look("readlinkat", name)?;
         rustix::fs::readlinkat(&self.fd, name, Vec::new())
             .map(std::ffi::CString::into_bytes)
             .map_err(|errno| SysError::new("readlinkat", name, errno))
@@ -218,6 +222,7 @@ impl Dir {
     pub fn open_file(&self, name: &[u8]) -> Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         component("openat", name)?;
+        look("openat", name)?;
         rustix::fs::openat(&self.fd, name, flags, Mode::empty())
             .map(|fd| File::from_fd(fd, name))
             .map_err(|errno| SysError::new("openat", name, errno))
@@ -238,6 +243,7 @@ impl Dir {
     pub fn open_file_for(&self, name: &[u8], access: Access) -> Result<File> {
         let flags = access.flags() | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         component("openat", name)?;
+        look("openat", name)?;
         rustix::fs::openat(&self.fd, name, flags, Mode::empty())
             .map(|fd| File::from_fd(fd, name))
             .map_err(|errno| SysError::new("openat", name, errno))
@@ -250,6 +256,7 @@ impl Dir {
     /// `openat`'s.
     pub fn open_path(&self, name: &[u8]) -> Result<File> {
         component("openat", name)?;
+        look("openat", name)?;
         rustix::fs::openat(&self.fd, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .map(|fd| File::from_fd(fd, name))
             .map_err(|errno| SysError::new("openat", name, errno))

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, Mode, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::{Result, SysError};
-use crate::fault::door;
+use crate::fault::{door, look};
 use crate::stat::{Metadata, Time};
 
 mod content;
@@ -50,6 +50,7 @@ impl File {
     /// # Errors
     /// `fstat`'s.
     pub fn metadata(&self) -> Result<Metadata> {
+        look("fstat", &self.name)?;
         rustix::fs::fstat(&self.file).map(|stat| Metadata::from_stat(&stat)).map_err(|errno| self.wrong("fstat", errno))
     }
 
@@ -58,6 +59,7 @@ impl File {
     /// # Errors
     /// `statx`'s.
     pub fn metadata_born(&self) -> Result<(Metadata, Option<Time>)> {
+        look("statx", &self.name)?;
         let asked = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         rustix::fs::statx(&self.file, c"", AtFlags::EMPTY_PATH, asked)
             .map(|stat| Metadata::from_statx(&stat))
@@ -69,6 +71,7 @@ impl File {
     /// # Errors
     /// `EFBIG` when there is more; `read`'s.
     pub fn read_all(&mut self, cap: u64) -> Result<Vec<u8>> {
+        look("read", &self.name)?;
         // Most records fit: one read, and one that finds the end.
         let mut bytes = Vec::with_capacity(RECORD);
         let read = (&mut self.file).take(cap.saturating_add(1)).read_to_end(&mut bytes);
@@ -84,6 +87,7 @@ impl File {
     /// # Errors
     /// `pread`'s.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        look("pread", &self.name)?;
         loop {
             match rustix::io::pread(&self.file, &mut *buffer, offset) {
                 Err(Errno::INTR) => {}
@@ -205,6 +209,7 @@ impl File {
     /// # Errors
     /// Of `lseek`.
     pub fn next_data(&self, at: u64) -> Result<Option<u64>> {
+        look("lseek", &self.name)?;
         match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(at)) {
             Ok(data) => Ok(Some(data)),
             Err(Errno::NXIO) => Ok(None),

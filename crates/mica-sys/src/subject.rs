@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::dir::{Dir, component};
 use crate::error::{Result, SysError};
-use crate::fault::door;
+use crate::fault::{door, look};
 use crate::file::{Access, File};
 use crate::stat::Metadata;
 use crate::times::{SetTime, both};
@@ -68,6 +68,7 @@ impl<'a> Subject<'a> {
         match self {
             Self::Name(dir, name) => dir.stat(name),
             Self::Handle(fd, _) => {
+                look("fstat", self.name())?;
                 rustix::fs::fstat(fd).map(|stat| Metadata::from_stat(&stat)).map_err(self.wrong("fstat"))
             }
         }
@@ -127,6 +128,7 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// `ENODATA` where there is none of that name, `EOPNOTSUPP` where the file system has none such; `getxattr`'s.
     pub fn xattr(&self, attribute: &[u8]) -> Result<Vec<u8>> {
+        look("getxattr", self.name())?;
         let path = self.path("getxattr")?;
         let read = |buffer: &mut [u8]| match self {
             Self::Name(..) => rustix::fs::lgetxattr(&path[..], attribute, buffer),
@@ -140,6 +142,7 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// `listxattr`'s; a file system that has none says `EOPNOTSUPP`.
     pub fn xattrs(&self) -> Result<Vec<Vec<u8>>> {
+        look("listxattr", self.name())?;
         let path = self.path("listxattr")?;
         let read = |buffer: &mut [u8]| match self {
             Self::Name(..) => rustix::fs::llistxattr(&path[..], buffer),
@@ -182,6 +185,7 @@ impl<'a> Subject<'a> {
     /// `ELOOP` for the name of a symlink; `openat`'s.
     pub fn open(&self, access: Access) -> Result<File> {
         let flags = access.flags() | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        look("openat", self.name())?;
         match self {
             Self::Name(dir, name) => {
                 component("openat", name)?;

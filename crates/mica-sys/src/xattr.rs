@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::dir::{Dir, component};
 use crate::error::{Result, SysError};
-use crate::fault::door;
+use crate::fault::{door, look};
 use crate::file::File;
 
 /// What Linux allows for one value, and for the list of names (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
@@ -75,6 +75,7 @@ impl Dir {
     /// `lgetxattr`'s.
     pub fn get_xattr(&self, name: &[u8], attribute: &[u8]) -> Result<Option<Vec<u8>>> {
         component("lgetxattr", name)?;
+        look("lgetxattr", name)?;
         let path = self.proc_path(name);
         absent(value(|buffer| rustix::fs::lgetxattr(&path[..], attribute, buffer)))
             .map_err(|errno| SysError::new("lgetxattr", about(name, attribute), errno))
@@ -86,6 +87,7 @@ impl Dir {
     /// `llistxattr`'s.
     pub fn list_xattrs(&self, name: &[u8]) -> Result<Vec<Vec<u8>>> {
         component("llistxattr", name)?;
+        look("llistxattr", name)?;
         let path = self.proc_path(name);
         absent(value(|buffer| rustix::fs::llistxattr(&path[..], buffer)))
             .map(|list| names(&list.unwrap_or_default()))
@@ -197,11 +199,13 @@ impl File {
 }
 
 fn get(fd: impl AsFd, attribute: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>> {
+    look("fgetxattr", name)?;
     absent(value(|buffer| rustix::fs::fgetxattr(&fd, attribute, buffer)))
         .map_err(|errno| SysError::new("fgetxattr", about(name, attribute), errno))
 }
 
 fn list(fd: impl AsFd, name: &[u8]) -> Result<Vec<Vec<u8>>> {
+    look("flistxattr", name)?;
     absent(value(|buffer| rustix::fs::flistxattr(&fd, buffer)))
         .map(|list| names(&list.unwrap_or_default()))
         .map_err(|errno| SysError::new("flistxattr", name, errno))

@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, Mode, StatxFlags, Timespec, Timestamps};
 
 use super::{Dir, absent_is_none, component};
 use crate::error::{Result, SysError};
-use crate::fault::door;
+use crate::fault::{door, look};
 use crate::stat::{Metadata, Time};
 
 impl Dir {
@@ -15,6 +15,7 @@ impl Dir {
     /// # Errors
     /// `fstat`'s.
     pub fn metadata(&self) -> Result<Metadata> {
+        look("fstat", b"")?;
         rustix::fs::fstat(&self.fd)
             .map(|stat| Metadata::from_stat(&stat))
             .map_err(|errno| SysError::new("fstat", b"", errno))
@@ -26,6 +27,7 @@ impl Dir {
     /// `ENOENT` when there is none; see [`Dir::stat_if_there`].
     pub fn stat(&self, name: &[u8]) -> Result<Metadata> {
         component("fstatat", name)?;
+        look("fstatat", name)?;
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
             .map(|stat| Metadata::from_stat(&stat))
             .map_err(|errno| SysError::new("fstatat", name, errno))
@@ -59,6 +61,7 @@ impl Dir {
     }
 
     fn statx(&self, name: &[u8], flags: AtFlags) -> Result<(Metadata, Option<Time>)> {
+        look("statx", name)?;
         rustix::fs::statx(&self.fd, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
             .map(|stat| Metadata::from_statx(&stat))
             .map_err(|errno| SysError::new("statx", name, errno))

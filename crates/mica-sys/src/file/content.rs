@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::File;
 use crate::error::Result;
-use crate::fault::door;
+use crate::fault::{door, look};
 
 /// What lseek(2) looks for from an offset on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,7 @@ impl File {
             Looked::Data => SeekFrom::Data(offset),
             Looked::Hole => SeekFrom::Hole(offset),
         };
+        look("lseek", &self.name)?;
         rustix::fs::seek(&self.file, to).map_err(|errno| self.wrong("lseek", errno))
     }
 
@@ -119,6 +120,7 @@ impl File {
     /// # Errors
     /// `openat`'s; `ENOENT` where there is no `/proc`.
     pub fn reopen(&self, access: Access) -> Result<Self> {
+        look("open", &self.name)?;
         let itself = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
         let flags = access.flags() | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let opened = rustix::fs::open(itself, flags, Mode::empty());
