@@ -49,9 +49,11 @@ pub(crate) fn serve_inherited() -> ExitCode {
 /// Mounts a union and starts its server. In the foreground it returns when the mount is gone.
 pub(crate) fn mount(asked: &Asked, places: &Places, is_foreground: bool) -> Result<(), Failure> {
     let options = options(asked, places);
+    // How much is kept open goes by the limit that is lifted here.
+    let caught = if is_foreground { Some(listen().map_err(Failure::Start)?) } else { None };
     // What is wrong with the directories is found before there is a mount.
     let prepared = Session::prepare(&options)?;
-    if !is_foreground {
+    let Some(caught) = caught else {
         // The server takes the upper for itself.
         drop(prepared);
         let (device, made) = Made::new(asked, places, &options)?;
@@ -60,8 +62,7 @@ pub(crate) fn mount(asked: &Asked, places: &Places, is_foreground: bool) -> Resu
         drop(device);
         served.tell(made.place(asked, places)?);
         return Ok(());
-    }
-    let caught = listen().map_err(Failure::Start)?;
+    };
     let (device, made) = Made::new(asked, places, &options)?;
     let session = prepared.start(device)?;
     let own = made.place(asked, places)?;
