@@ -23,6 +23,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mica_sys::fuse::Device;
+use mica_sys::process::open_files_limit;
 use mica_sys::{Errno, SysError};
 
 use super::wire::{Caller, Dialect, Init, InitFlags, Out, Request, Wanted};
@@ -120,6 +121,11 @@ pub enum ChannelError {
 /// More threads than this are not started, however many wait.
 const MOST_THREADS: usize = 32;
 
+/// Each has the device and a pipe open, which is no more than a quarter of the descriptors that there may be.
+fn most_threads(descriptors: u64) -> usize {
+    usize::try_from(descriptors / 16).unwrap_or(MOST_THREADS).min(MOST_THREADS)
+}
+
 /// What threads are called, for those who look at a process.
 const DEVICE_THREAD: &str = "mica-fuse";
 const RING_THREAD: &str = "mica-fuse-ring";
@@ -184,7 +190,7 @@ impl Channel {
             dialect: with_rings.dialect(),
             buffer: usize::try_from(longest).unwrap_or(usize::MAX).saturating_add(device::ROOM_BESIDE),
             lasting,
-            most: MOST_THREADS.max(lasting),
+            most: most_threads(open_files_limit()).max(lasting),
             stopping: AtomicBool::new(false),
             idle: AtomicUsize::new(0),
             taken: AtomicU64::new(0),

@@ -124,7 +124,7 @@ impl Content {
     /// A quarter of the descriptors that the process may have is for files that nobody counts as open.
     pub(super) fn new() -> Self {
         let most = usize::try_from(open_files_limit() / 4 / SHARDS).unwrap_or(usize::MAX);
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), most_idle: most.clamp(4, 256) }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), most_idle: most.clamp(1, 256) }
     }
 
     /// A number of a node has its turn in the low bits.
@@ -156,12 +156,23 @@ impl Content {
         Ok(Arc::clone(&entry(&mut shard.files, node).opened))
     }
 
-    /// Lets go of every file that is not open and that nobody uses at this moment.
-    pub(super) fn drop_all_idle(&self) {
+    /// Lets go of every file that is not open, and of what backs one that is and can be found again; but for what somebody uses at this moment.
+    pub(super) fn let_go(&self, is_found_again: impl Fn(&Node) -> bool) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.files.retain(|_, entry| entry.opens > 0 || Arc::strong_count(&entry.opened) > 1);
-            shard.closed.clear();
+            let idle = shard.files.extract_if(|_, entry| entry.opens == 0 && Arc::strong_count(&entry.opened) == 1);
+            let idle: Vec<_> = idle.collect();
+            let closed = std::mem::take(&mut shard.closed);
+            let open: Vec<_> = shard.files.values().map(|entry| Arc::clone(&entry.opened)).collect();
+            drop(shard);
+            drop((idle, closed));
+            for opened in open.iter().filter(|opened| is_found_again(&opened.node)) {
+                // Who has it locked uses it.
+                let Ok(mut state) = opened.state.try_lock() else { continue };
+                let back = state.back.take_if(|back| Arc::strong_count(&back.file) == 1);
+                drop(state);
+                drop(back);
+            }
         }
     }
 
@@ -246,7 +257,7 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &second));
         assert!(content.leave(nodes[0].id).is_none());
         content.drop_idle(nodes[0].id);
-        content.drop_all_idle();
+        content.let_go(|_| false);
         assert!(content.find(nodes[0].id).is_some(), "it is open");
         assert!(content.leave(nodes[0].id).is_some());
         assert!(content.find(nodes[0].id).is_none());
@@ -276,12 +287,12 @@ mod tests {
         assert!(read(0, back()) && read(0, back()));
         content.drop_idle(nodes[0].id);
         assert!(!read(0, back()), "forgotten");
-        content.drop_all_idle();
+        content.let_go(|_| false);
         assert!(!read(0, back()), "there were too many descriptors");
         assert!((1..nodes.len()).all(|at| !read(at, back())));
         let kept: usize = content.shards.iter().map(|shard| shard.lock().unwrap().closed.len()).sum();
         assert_eq!(kept, usize::try_from(SHARDS).unwrap(), "no more than there is room for");
-        content.drop_all_idle();
+        content.let_go(|_| false);
         assert!(!read(0, Back { is_upper: true, ..back() }));
         assert!(!read(0, back()), "an upper's file is closed");
     }
@@ -300,7 +311,7 @@ mod tests {
         assert!(Arc::ptr_eq(&content.visit(&nodes[0]).unwrap(), &open));
         assert!(Arc::ptr_eq(&content.visit(&nodes[1]).unwrap(), &used), "somebody reads it at this moment");
         drop(used);
-        content.drop_all_idle();
+        content.let_go(|_| false);
         let kept: Vec<u64> = nodes.iter().map(|node| node.id).filter(|id| content.find(*id).is_some()).collect();
         assert_eq!(kept, [nodes[0].id]);
     }

@@ -7,6 +7,8 @@ mod attributes;
 mod change;
 mod content;
 mod create;
+mod descriptors;
+mod doubt;
 mod ioctl;
 mod look;
 mod names;
@@ -124,6 +126,20 @@ impl Served for Server {
     }
 
     fn answer(&self, caller: &Caller, request: Request<'_>, out: &mut Out<'_>) -> Result<(), Errno> {
+        self.with_descriptors(&mut || self.act(caller, request, out)).inspect_err(|error| self.doubt(&request, *error))
+    }
+
+    fn forget(&self, node: u64, lookups: u64) {
+        self.tree.forget(node, lookups);
+        if self.tree.node(node).is_none() {
+            self.content.drop_idle(node);
+        }
+    }
+}
+
+impl Server {
+    /// Does what is asked for. After `EMFILE` and `ENFILE` it can be asked for again.
+    fn act(&self, caller: &Caller, request: Request<'_>, out: &mut Out<'_>) -> Result<(), Errno> {
         match request {
             Request::Lookup { parent, name } => self.lookup(parent, name, out),
             Request::Getattr { node, .. } => self.getattr(node, out),
@@ -175,13 +191,6 @@ impl Served for Server {
             }
             // Said once, and not asked again: FLUSH has nothing to do, locks and polling are the kernel's own affair.
             _ => Err(Errno::NOSYS),
-        }
-    }
-
-    fn forget(&self, node: u64, lookups: u64) {
-        self.tree.forget(node, lookups);
-        if self.tree.node(node).is_none() {
-            self.content.drop_idle(node);
         }
     }
 }

@@ -72,7 +72,6 @@ use table::Table;
 pub(crate) use lowers::Shown;
 pub(crate) use names::{LONGEST, Names, What};
 pub(crate) use node::{At, Flag, Leads, Node, Standing, State};
-pub(crate) use open::Backing;
 pub(crate) use seen::Attributes;
 pub(crate) use table::ROOT;
 pub(crate) use told::Locked;
@@ -285,6 +284,11 @@ impl Tree {
     /// What the lowers have at a name's lower path.
     pub(crate) fn look_below(&self, dir: &Node, name: &[u8]) -> Result<Shown, Errno> {
         self.lowers.look(&dir.directory()?.parts, name, &self.handles)
+    }
+
+    /// Closes the directories that are open for speed alone.
+    pub(crate) fn close_directories(&self) {
+        self.handles.clear();
     }
 
     /// A directory of the upper was moved or removed, or leads elsewhere.

@@ -31,7 +31,8 @@ impl Server {
         if rest.is_any() || change.size.is_none() && !is_write {
             self.union.change(&node, &Op::Attributes, None, &mut |target| rest.set(&target.subject(), self.records))?;
         }
-        out.attr(&self.attr(&self.tree.attributes(&node)?), self.valid(&node))
+        let entry = self.entry_of_done(&node);
+        out.attr(&entry.attr, entry.attr_valid)
     }
 
     /// What remains to be set when the size is, owners as they are stored.

@@ -81,7 +81,7 @@ impl Server {
             return as_file(&dir).map(Arc::new).map_err(|error| error.errno());
         }
         match node.kind {
-            FileKind::File => self.open_content(node, Access::Read).map(|found| Arc::new(found.file)),
+            FileKind::File => self.tree.open_content(node, Access::Read).map(|found| Arc::new(found.file)),
             _ => Err(Errno::NOTTY),
         }
     }

@@ -55,7 +55,7 @@ impl Server {
         out: &mut Out<'_>,
     ) -> Result<(), Errno> {
         // Asked before it is handed to the kernel, after which nobody would believe what was read when it was made.
-        let mut entry = self.entry(node).inspect_err(|_| self.tree.forget(node.id, 1))?;
+        let mut entry = self.entry_of_done(node);
         let opened = self.answer_open(node, file, how).inspect_err(|_| self.tree.forget(node.id, 1))?;
         if node.has(Flag::Behind) {
             entry.attr_valid = entry.attr_valid.min(JUST_MADE);

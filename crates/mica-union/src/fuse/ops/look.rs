@@ -91,13 +91,17 @@ impl Server {
         let node = self.node(node)?;
         let mut names = out.names(size);
         let plus = names.listing() == Listing::Plus;
-        self.tree.list(&node, offset, plus, &mut |listed| {
+        let mut any = false;
+        let listed = self.tree.list(&node, offset, plus, &mut |listed| {
             let Some(node) = listed.node.filter(|_| plus) else {
-                return names.put(listed.name, listed.cookie, listed.ino, listed.kind, None);
+                let fits = names.put(listed.name, listed.cookie, listed.ino, listed.kind, None);
+                any |= fits;
+                return fits;
             };
             if !names.fits(listed.name.len()) {
                 return false;
             }
+            any = true;
             // Without a look-up that can be counted the kernel asks when it needs to know.
             let entry = if node.remember() {
                 self.entry(node).inspect_err(|_| self.tree.forget(node.id, 1)).ok()
@@ -105,7 +109,9 @@ impl Server {
                 None
             };
             names.put(listed.name, listed.cookie, listed.ino, listed.kind, entry.as_ref())
-        })
+        });
+        // What was listed was counted as looked up; who asks for what follows is told.
+        listed.or_else(|error| if any { Ok(()) } else { Err(error) })
     }
 
     pub(super) fn statfs(&self, out: &mut Out<'_>) -> Result<(), Errno> {

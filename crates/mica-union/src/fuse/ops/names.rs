@@ -51,7 +51,7 @@ impl Server {
 
     /// Answers with a node that was counted as looked up.
     fn answer_entry(&self, node: &Arc<Node>, out: &mut Out<'_>) -> Result<(), Errno> {
-        self.entry(node).and_then(|entry| out.entry(&entry)).inspect_err(|_| self.tree.forget(node.id, 1))
+        out.entry(&self.entry_of_done(node)).inspect_err(|_| self.tree.forget(node.id, 1))
     }
 
     pub(super) fn mknod(

@@ -6,7 +6,7 @@ use mica_sys::{Access, Errno, File, FileKind};
 
 use super::Server;
 use crate::fuse::content::{Back, Opened, State, Way, Writes};
-use crate::fuse::tree::{Backing, Flag, Node};
+use crate::fuse::tree::{Flag, Node};
 use crate::fuse::wire::{self, OpenedFlags, Out};
 
 /// The flags of open(2) that matter here (asm-generic/fcntl.h; the same on every architecture that we run on).
@@ -96,29 +96,18 @@ impl Server {
         state.back = Some(if writes != Writes::No {
             self.open_upper(node, writes)?
         } else {
-            let found = self.open_content(node, Access::Read)?;
+            let found = self.tree.open_content(node, Access::Read)?;
             Back { file: Arc::new(found.file), writes: Writes::No, is_upper: found.is_upper }
         });
         Ok(())
     }
 
-    /// Opens what backs a file. Where there are too many descriptors, those that nobody needs go.
-    pub(super) fn open_content(&self, node: &Node, access: Access) -> Result<Backing, Errno> {
-        match self.tree.open_content(node, access) {
-            Err(Errno::MFILE | Errno::NFILE) => {
-                self.content.drop_all_idle();
-                self.tree.open_content(node, access)
-            }
-            opened => opened,
-        }
-    }
-
     /// A file of the upper for reading and writing, as the kernel's page cache needs it to write parts of pages; for writing alone where its
     /// mode leaves this process no more; for writing at its end alone where that is all that is asked, and allowed.
     fn open_upper(&self, node: &Node, writes: Writes) -> Result<Back, Errno> {
-        let (found, writes) = match self.open_content(node, Access::ReadWrite) {
-            Err(Errno::ACCESS) => (self.open_content(node, Access::Write)?, Writes::Anywhere),
-            Err(Errno::PERM) if writes == Writes::AtEnd => (self.open_content(node, Access::ReadAppend)?, writes),
+        let (found, writes) = match self.tree.open_content(node, Access::ReadWrite) {
+            Err(Errno::ACCESS) => (self.tree.open_content(node, Access::Write)?, Writes::Anywhere),
+            Err(Errno::PERM) if writes == Writes::AtEnd => (self.tree.open_content(node, Access::ReadAppend)?, writes),
             opened => (opened?, Writes::Anywhere),
         };
         if !found.is_upper || found.metacopy {
@@ -202,10 +191,10 @@ impl Server {
         let mut state = opened.state();
         match &state.back {
             Some(back) if back.is_upper || !opened.node.has_own_content() => return Ok(back.clone()),
-            None if !self.without_opens => return Err(Errno::BADF),
             _ => {}
         }
-        let found = self.open_content(&opened.node, Access::Read)?;
+        // Of an open file, too, where descriptors ran out.
+        let found = self.tree.open_content(&opened.node, Access::Read)?;
         let now = Back { file: Arc::new(found.file), writes: Writes::No, is_upper: found.is_upper };
         state.back = Some(now.clone());
         Ok(now)
@@ -222,6 +211,12 @@ impl Server {
             }
             // What it was opened for was not said.
             self.provide(&opened.node, &mut state, Writes::AtEnd)?;
+        } else {
+            let mut state = opened.state();
+            // Where descriptors ran out.
+            if state.back.as_ref().is_none_or(|back| back.writes == Writes::No) {
+                self.provide(&opened.node, &mut state, Writes::AtEnd)?;
+            }
         }
         opened.back().and_then(|back| if back.writes == Writes::No { Err(Errno::BADF) } else { Ok(back) })
     }

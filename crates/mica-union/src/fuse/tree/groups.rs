@@ -46,9 +46,11 @@ pub(crate) struct Whole {
 /// What is known of whole layers.
 #[derive(Debug, Default)]
 pub(crate) struct Wholes {
-    lowers: Vec<OnceLock<Result<Whole, Errno>>>,
+    lowers: Vec<OnceLock<Whole>>,
+    /// Held while one is read, so that nobody reads the same beside.
+    reading: Mutex<()>,
     /// Files of lowers to which names of layers above are links.
-    linked: OnceLock<Result<HashSet<LinkKey>, Errno>>,
+    linked: OnceLock<HashSet<LinkKey>>,
     /// The redirects of the upper, until one is set or a directory moves.
     upper: Mutex<Option<Arc<Vec<Redirected>>>>,
     /// How often that was.
@@ -58,7 +60,8 @@ pub(crate) struct Wholes {
 impl Wholes {
     pub(crate) fn new(layers: usize) -> Self {
         let lowers = (0..layers).map(|_| OnceLock::new()).collect();
-        Self { lowers, linked: OnceLock::new(), upper: Mutex::default(), moves: AtomicU64::new(0) }
+        let (reading, upper) = (Mutex::default(), Mutex::default());
+        Self { lowers, reading, linked: OnceLock::new(), upper, moves: AtomicU64::new(0) }
     }
 
     fn upper(&self) -> MutexGuard<'_, Option<Arc<Vec<Redirected>>>> {
@@ -121,7 +124,7 @@ impl<'a> Walk<'a> {
             };
             let (seen, entries) = match read() {
                 Err(refused) if !at.is_root() && (self.passes)(refused) => {
-                    self.is_closed = self.is_closed || can_be_passed(root, &at);
+                    self.is_closed = self.is_closed || may_come_back(refused) || can_be_passed(root, &at);
                     continue;
                 }
                 read => read?,
@@ -153,6 +156,11 @@ impl<'a> Walk<'a> {
 /// read, dead mounts and bad disks: what is there can be brought up by none of its names, and is in nobody else's way.
 fn is_out_of_reach(errno: Errno) -> bool {
     is_refused(errno) || [Errno::STALE, Errno::NOTCONN, Errno::IO].contains(&errno)
+}
+
+/// Whether what could not be read may be read later, with names that nobody knows yet.
+fn may_come_back(errno: Errno) -> bool {
+    [Errno::STALE, Errno::IO].contains(&errno)
 }
 
 /// Whether a directory is not this process's to read, or has gone meanwhile.
@@ -207,30 +215,38 @@ impl Tree {
         let layer = self.lowers.layer(slot)?;
         let whole = self.wholes.lowers.get(usize::from(slot)).ok_or(Errno::IO)?;
         let number = |dev, ino| self.lowers.number(slot, dev, ino).unwrap_or(ino);
-        let read = || match &layer.indexed {
-            Some(indexed) => indexed.whole(),
-            None => read_whole(&layer.root, self.signs.marks, &number),
+        if let Some(whole) = whole.get() {
+            return Ok(whole);
+        }
+        let _reading = self.wholes.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(whole) = whole.get() {
+            return Ok(whole);
+        }
+        // What cannot be read now may be read later.
+        let read = match &layer.indexed {
+            Some(indexed) => indexed.whole()?,
+            None => read_whole(&layer.root, self.signs.marks, &number)?,
         };
-        whole.get_or_init(read).as_ref().map_err(|errno| *errno)
+        Ok(whole.get_or_init(|| read))
     }
 
     /// Whether a name of a layer above is a link to this file, as only an index can say.
     pub(super) fn is_linked_elsewhere(&self, slot: u16, ino: u64) -> Result<bool, Errno> {
-        let linked = self.wholes.linked.get_or_init(|| {
-            let mut linked = HashSet::new();
-            for (above, layer) in (0u16..).zip(&self.lowers.layers) {
-                if !layer.indexed.as_ref().is_some_and(Indexed::has_links_below) {
-                    continue;
-                }
-                for (_, target) in &self.whole(above)?.elsewhere {
-                    if let Shown::Leaf(file, seen) = self.lowers.resolve(above + 1, target, &self.handles)? {
-                        linked.insert((file.dir.slot, seen.attributes.metadata.ino));
-                    }
+        if let Some(linked) = self.wholes.linked.get() {
+            return Ok(linked.contains(&(slot, ino)));
+        }
+        let mut linked = HashSet::new();
+        for (above, layer) in (0u16..).zip(&self.lowers.layers) {
+            if !layer.indexed.as_ref().is_some_and(Indexed::has_links_below) {
+                continue;
+            }
+            for (_, target) in &self.whole(above)?.elsewhere {
+                if let Shown::Leaf(file, seen) = self.lowers.resolve(above + 1, target, &self.handles)? {
+                    linked.insert((file.dir.slot, seen.attributes.metadata.ino));
                 }
             }
-            Ok(linked)
-        });
-        linked.as_ref().map(|linked| linked.contains(&(slot, ino))).map_err(|errno| *errno)
+        }
+        Ok(self.wholes.linked.get_or_init(|| linked).contains(&(slot, ino)))
     }
 
     /// The paths of the files of the upper that are joining, as a crash leaves them, or because not all their names are known; and whether they have all that are.

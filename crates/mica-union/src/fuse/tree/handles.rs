@@ -74,6 +74,17 @@ impl Handles {
         }
     }
 
+    /// Closes all but those that somebody uses.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.by_use.clear();
+            let closed = std::mem::take(&mut shard.by_key);
+            drop(shard);
+            drop(closed);
+        }
+    }
+
     pub(crate) fn forget(&self, key: Key) {
         let Some(shard) = self.shard(key) else { return };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);

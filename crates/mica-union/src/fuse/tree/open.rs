@@ -345,6 +345,11 @@ impl Tree {
         if several && !node.is_directory() && self.hides.load(Ordering::Relaxed) {
             self.gather_all(node)?;
         }
+        Ok(self.known_attributes(node))
+    }
+
+    /// The attributes in memory, though they may be old.
+    pub(crate) fn known_attributes(&self, node: &Node) -> Attributes {
         let state = node.state();
         let mut attributes = state.kept.attributes();
         let metadata = &mut attributes.metadata;
@@ -357,7 +362,7 @@ impl Tree {
             // How many directories are in it nobody knows before it is listed; 1 is the word for that (find(1) relies on it).
             metadata.nlink = 1;
         }
-        Ok(attributes)
+        attributes
     }
 
     /// Reads the attributes of what stands in the upper again.

@@ -234,7 +234,14 @@ impl Tree {
     pub(crate) fn find_out(&self, dir: &Node, names: &mut Names, upper: &Dir, name: &[u8]) {
         self.stale(dir);
         let known = names.find(name).map(|entry| (entry.cookie, entry.what()));
-        let stands = look(upper, name, self.signs, false);
+        // Where marks cannot be read, what is there can be seen by less.
+        let stands = look(upper, name, self.signs, false).or_else(|_| {
+            let found = upper.stat_born(name).map_err(errno)?;
+            Ok::<_, Errno>(found.map(|found| {
+                let seen = plain(found.into());
+                super::seen::Seen { whiteout: seen.attributes.metadata.is_whiteout_device(), ..seen }
+            }))
+        });
         let node = match known {
             Some((_, What::Node(id))) => self.node(id),
             _ => None,
