@@ -176,7 +176,7 @@ fn at(path: &str) -> RelPath {
 }
 
 /// Operations of every kind, each of which is one change that can be seen, and several of the disk.
-fn operations() -> Vec<Op> {
+pub(crate) fn operations() -> Vec<Op> {
     let (fill, none) = (Fill { seed: 3, length: 700 }, Fill { seed: 0, length: 0 });
     let rename = |from, to, how| Op::Rename { from: at(from), to: at(to), how };
     vec![
@@ -211,7 +211,7 @@ fn operations() -> Vec<Op> {
     ]
 }
 
-fn small(root: &Path) {
+pub(crate) fn small(root: &Path) {
     for dir in ["d/e", "emptied/x", "empty"] {
         fs::create_dir_all(root.join(dir)).unwrap();
     }
@@ -223,7 +223,7 @@ fn small(root: &Path) {
 }
 
 /// The trees that a plain directory is after each operation, the first before any.
-fn wanted() -> Vec<Tree> {
+pub(crate) fn wanted() -> Vec<Tree> {
     let plain = Scratch::new();
     small(plain.path());
     let root = plain.dir();
@@ -236,7 +236,7 @@ fn wanted() -> Vec<Tree> {
 }
 
 /// A tree without its times, and without the mode of its root, which is the stage's.
-fn comparable(path: &Path) -> Tree {
+pub(crate) fn comparable(path: &Path) -> Tree {
     let mut tree = Tree::read(path).without_times();
     let root = tree.get(&RelPath::root()).cloned().unwrap();
     tree.put(RelPath::root(), mica_testkit::Entry { mode: 0o700, ..root });

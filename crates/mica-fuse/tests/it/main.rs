@@ -14,6 +14,7 @@ mod common;
 mod crowd;
 mod death;
 mod effects;
+mod faults;
 mod hostile;
 mod mounting;
 mod podman;

@@ -24,6 +24,8 @@ pub(crate) struct Stage {
     options: String,
     /// What the server's door of faults does (`mica_sys::fault`).
     fault: Option<String>,
+    /// A limit of later servers, as prlimit(1) takes it.
+    limit: Option<String>,
     /// The leader of the server's process group.
     server: Option<Child>,
     scratch: Scratch,
@@ -61,12 +63,33 @@ impl Stage {
             let snapshot = Snapshot::of(&path);
             (path, snapshot)
         });
-        Self { lowers: lowers.collect(), options: String::new(), fault: None, server: None, scratch }
+        Self { lowers: lowers.collect(), options: String::new(), fault: None, limit: None, server: None, scratch }
     }
 
     /// Has the servers of later mounts stop or fail at a change of the disk.
     pub(crate) fn arm(&mut self, fault: &str) {
         self.fault = Some(fault.to_owned());
+    }
+
+    /// More mount options for later mounts, each after a comma.
+    pub(crate) fn ask_for(&mut self, options: &str) {
+        options.clone_into(&mut self.options);
+    }
+
+    /// Has upper and work directory on another file system.
+    pub(crate) fn upper_on(&self, disk: &Path) {
+        for name in ["upper", "work"] {
+            let there = disk.join(name);
+            fs::create_dir(&there).unwrap();
+            fs::set_permissions(&there, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::remove_dir(self.beside(name)).unwrap();
+            std::os::unix::fs::symlink(&there, self.beside(name)).unwrap();
+        }
+    }
+
+    /// Limits the servers of later mounts, as prlimit(1) is told to.
+    pub(crate) fn limit(&mut self, limit: &str) {
+        self.limit = Some(limit.to_owned());
     }
 
     /// Servers of later mounts do not.
@@ -109,7 +132,14 @@ impl Stage {
             let output = command.output().unwrap();
             return if output.status.success() { Ok(()) } else { Err(said(&output)) };
         }
-        let mut command = Command::new(program());
+        let mut command = match &self.limit {
+            Some(limit) => {
+                let mut command = Command::new("prlimit");
+                command.arg(limit).arg(program());
+                command
+            }
+            None => Command::new(program()),
+        };
         command.args(["-f", "-o", &format!("{dirs}{}", self.options)]).arg(self.mnt());
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
         command.envs(self.fault.iter().map(|fault| ("MICA_FAULT", fault)));

@@ -93,6 +93,9 @@ pub enum ServerError {
     /// It was not started as a server.
     #[error("not started by a process that mounts")]
     Start(#[source] SysError),
+    /// It cannot outlive what started it.
+    #[error("cannot become a process of its own")]
+    Fork(#[source] SysError),
     /// The options are not understood.
     #[error(transparent)]
     Options(#[from] OptionsError),
@@ -114,17 +117,19 @@ pub fn serve_inherited() -> Result<(), ServerError> {
         return Err(start(SysError::new("fcntl", "descriptors", Errno::BADF)));
     };
     let control = Control::from(control);
-    if let Fork::Parent(_) = fork().map_err(start)? {
-        return Ok(());
+    match fork().map_err(ServerError::Fork) {
+        Ok(Fork::Parent(_)) => return Ok(()),
+        Ok(_) => {}
+        Err(error) => {
+            // ignored: who started us may be gone already.
+            control.send(&refusal(&error), None).ok();
+            return Err(error);
+        }
     }
     let served = begin(device, lines);
     let word = match &served {
         Ok(_) => READY.to_vec(),
-        Err(error) => {
-            let mut word = [&[REFUSED], chain(error).as_bytes()].concat();
-            word.truncate(Control::MAX);
-            word
-        }
+        Err(error) => refusal(error),
     };
     let told = control.send(&word, None);
     let (session, caught) = served?;
@@ -136,6 +141,13 @@ pub fn serve_inherited() -> Result<(), ServerError> {
     drop(control);
     attend(session, &caught, own);
     Ok(())
+}
+
+/// The word that says why the mount does not answer.
+fn refusal(error: &ServerError) -> Vec<u8> {
+    let mut word = [&[REFUSED], chain(error).as_bytes()].concat();
+    word.truncate(Control::MAX);
+    word
 }
 
 /// The error with its causes, on one line.
