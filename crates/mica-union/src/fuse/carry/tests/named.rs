@@ -501,6 +501,8 @@ fn whiteouts_are_one_file_and_never_too_many() {
     }
     act(Act::Unlink("c".to_owned()));
     assert_ne!(gone(b"a"), gone(b"c"));
+    carrier.make_whiteout(&upper, b"d").unwrap();
+    assert_eq!(gone(b"c"), gone(b"d"), "the other is shared, too");
     assert_eq!(left(&disk), 0);
     let again = carrier.make_whiteout(&upper, b"a").unwrap_err();
     assert_eq!(again.errno(), Errno::EXIST);
