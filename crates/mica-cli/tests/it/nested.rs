@@ -152,6 +152,15 @@ fn a_user_tries_in_a_try_of_roots() {
         assert!(said.out.ends_with(&format!("new\n{user}\n")), "{said:#?}");
         assert_eq!(fs::read_to_string(machine.place.join("changed")).unwrap(), "changed\n");
         assert!(machine.place.join("dir/file").exists());
+        // overlayfs has no upper on overlayfs, and without the device nobody else shows anything.
+        fs::set_permissions(&node, fs::Permissions::from_mode(0o600)).unwrap();
+        let script = format!(
+            "chown {user}:{user} in; export HOME=$PWD/in
+            setpriv --reuid {user} --regid {user} --clear-groups --inh-caps=-all {} --root $PWD/in/store --run-root $PWD/in/run try -- true; echo $?",
+            program.display()
+        );
+        let said = machine.try_out(&["-q"], &script);
+        assert!(said.out.ends_with("125\n") && said.err.contains("or let this user open /dev/fuse"), "{said:#?}");
         machine.mica.assert_whole();
     });
 }

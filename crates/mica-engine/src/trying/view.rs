@@ -130,7 +130,13 @@ impl Engine {
         {
             return Ok(DetachedMount::from(shown.into_fd()));
         }
-        Err(refused.into())
+        let error = Error::from(refused);
+        if self.standing.is_root() || self.choose_driver(Some(FUSE)).is_ok() {
+            return Err(error);
+        }
+        let other = "let this user open /dev/fuse, whose mode is usually 0666: our own union is shown by it";
+        let hint = error.hint().map_or_else(|| other.to_owned(), |hint| format!("{hint}; or {other}"));
+        Err(error.hinted(hint))
     }
 
     /// The machine's files as one directory, for the container of this ID.
