@@ -131,6 +131,10 @@ impl PlaceError {
                     .to_owned()
             }
             Self::Inside { .. } => "each needs a place of its own".to_owned(),
+            Self::Closed { path, source, .. } if source.is_disconnected() => format!(
+                "the server of what is mounted there has ended: `umount {0}`, or `fusermount3 -u {0}`",
+                path.display()
+            ),
             _ => return None,
         })
     }

@@ -21,6 +21,7 @@ mod podman;
 mod programs;
 mod served;
 mod stage;
+mod strangers;
 mod unprivileged;
 
 /// A file that is not named above would never run.

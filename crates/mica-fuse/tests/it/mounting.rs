@@ -160,6 +160,12 @@ fn a_server_that_is_killed_is_told_of_and_the_union_can_be_mounted_again() {
         wait_until("the server ends", || place.servers().is_empty());
         let wrong = said(limited("cat").arg(place.path("mnt/a")));
         assert!(wrong.err.contains("Transport endpoint is not connected"), "{}", wrong.err);
+        let refused = said(&mut place.command(&["-o", &place.options(""), "mnt"]));
+        assert!(
+            refused.err.contains("hint: the server of what is mounted there has ended: `umount mnt`"),
+            "{}",
+            refused.err
+        );
         quiet(limited("umount").arg(place.path("mnt")));
         place.mount("");
         assert_eq!(fs::read_to_string(place.path("mnt/a")).unwrap(), "a");

@@ -64,10 +64,23 @@ pub fn id_maps() -> Result<IdMaps, SysError> {
 /// # Errors
 /// Of `stat`.
 pub fn in_initial_user_namespace() -> Result<bool, SysError> {
-    match rustix::fs::stat("/proc/self/ns/user") {
+    is_initial(Path::new("/proc/self"))
+}
+
+/// Whether that thread is.
+///
+/// # Errors
+/// Of `stat`: `EACCES` where this process may not look at it.
+pub(super) fn in_initial_user_namespace_of(thread: u32) -> Result<bool, SysError> {
+    is_initial(&Path::new("/proc").join(thread.to_string()))
+}
+
+fn is_initial(process: &Path) -> Result<bool, SysError> {
+    let path = process.join("ns/user");
+    match rustix::fs::stat(&path) {
         Ok(stat) => Ok(stat.st_ino == INITIAL),
-        Err(Errno::NOENT) if Path::new("/proc/self").exists() => Ok(true),
-        Err(errno) => Err(super::failed("stat", "/proc/self/ns/user")(errno)),
+        Err(Errno::NOENT) if process.exists() => Ok(true),
+        Err(errno) => Err(super::failed("stat", path.as_os_str().as_encoded_bytes())(errno)),
     }
 }
 

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
+use super::id_map::in_initial_user_namespace_of;
 use super::signals::Signal;
 use super::{failed, last_errno};
 use crate::SysError;
@@ -61,15 +62,18 @@ pub fn effective_caps() -> Result<Caps, SysError> {
     rustix::thread::capabilities(None).map(|sets| Caps(sets.effective.bits())).map_err(failed("capget", ""))
 }
 
-/// The effective capabilities of a thread, or of a process by its first one, as its own user namespace has them.
+/// The effective capabilities of a thread, or of a process by its first one, over the whole machine: one in another user namespace than the initial has none,
+/// whatever it may there.
 ///
 /// # Errors
-/// `ESRCH` where there is none.
-pub fn effective_caps_of(thread: u32) -> Result<Caps, SysError> {
+/// `ESRCH` where there is no such thread; `EACCES` where this process may not look at it.
+pub fn initial_caps_of(thread: u32) -> Result<Caps, SysError> {
     let pid = i32::try_from(thread).ok().and_then(rustix::process::Pid::from_raw);
     let wrong = |errno| failed("capget", thread.to_string())(errno);
     let pid = pid.ok_or_else(|| wrong(Errno::SRCH))?;
-    rustix::thread::capabilities(Some(pid)).map(|sets| Caps(sets.effective.bits())).map_err(wrong)
+    let caps = rustix::thread::capabilities(Some(pid)).map(|sets| Caps(sets.effective.bits())).map_err(wrong)?;
+    // Who has none there has none anywhere.
+    if caps == Caps::default() || in_initial_user_namespace_of(thread)? { Ok(caps) } else { Ok(Caps::default()) }
 }
 
 /// Takes every capability but `keep` out of the bounding set: no program run from here on can have them.

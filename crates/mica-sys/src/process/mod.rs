@@ -22,10 +22,10 @@ pub use exec::{Fork, close_on_exec_from, exec, exit_now, fork, memory_file, redi
 pub use fs_ids::FsIds;
 pub use id_map::{IdMaps, IdRow, id_maps, in_initial_user_namespace};
 pub use identity::{
-    CapSets, Caps, Limit, clear_ambient, drop_bounding, effective_caps, effective_caps_of, effective_gid,
-    effective_uid, give_pipe, give_terminal, join_new_session_keyring, open_files_limit, raise_ambient, raise_limit,
-    set_caps, set_dumpable, set_groups, set_ids, set_keep_caps, set_limit, set_no_new_privs, set_parent_death_signal,
-    set_umask, umask, user_name,
+    CapSets, Caps, Limit, clear_ambient, drop_bounding, effective_caps, effective_gid, effective_uid, give_pipe,
+    give_terminal, initial_caps_of, join_new_session_keyring, open_files_limit, raise_ambient, raise_limit, set_caps,
+    set_dumpable, set_groups, set_ids, set_keep_caps, set_limit, set_no_new_privs, set_parent_death_signal, set_umask,
+    umask, user_name,
 };
 pub use inside::{Missing, device_of, make_inside, metadata_of, open_inside, open_inside_no_links, open_place};
 pub use namespace::{

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mica_sys::process::{effective_caps_of, in_initial_user_namespace};
+use mica_sys::process::{in_initial_user_namespace, initial_caps_of};
 use mica_sys::{Errno, File, Looked, Time};
 
 use super::Server;
@@ -203,8 +203,7 @@ fn is_initial() -> bool {
 /// Whether the caller changes content without taking setuid and setgid bits away. The request does not say: where mounts map IDs, it does not even
 /// name the user (Linux 6.12).
 fn keeps_rights(node: &Node, caller: &Caller) -> bool {
-    node.state().kept.mode() & (SETUID | SETGID) == 0
-        || is_initial() && effective_caps_of(caller.pid).is_ok_and(|caps| caps.has(FSETID))
+    node.state().kept.mode() & (SETUID | SETGID) == 0 || initial_caps_of(caller.pid).is_ok_and(|caps| caps.has(FSETID))
 }
 
 /// What may only be added to is written at its end and nowhere else: there a write would go to the end all the same.

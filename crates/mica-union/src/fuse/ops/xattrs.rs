@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use mica_core::plan::{Op, XattrChange};
-use mica_sys::process::{Caps, effective_caps_of};
+use mica_sys::process::{Caps, initial_caps_of};
 use mica_sys::{Errno, SetXattr, Subject};
 
 use super::Server;
@@ -25,7 +25,7 @@ const LONGEST: usize = 255;
 
 /// Whether a caller is shown attributes of `trusted.`: what listing cannot ask of the kernel. One who is not to be found is; it reads none of them.
 fn sees_trusted(caller: u32) -> bool {
-    effective_caps_of(caller).map_or(true, |caps| caps.has(Caps::SYS_ADMIN))
+    initial_caps_of(caller).map_or(true, |caps| caps.has(Caps::SYS_ADMIN))
 }
 
 impl Server {
