@@ -9,6 +9,7 @@ pub mod error;
 pub mod fault;
 pub mod file;
 pub mod fuse;
+pub mod heap;
 pub mod lock;
 pub mod mmap;
 pub mod mount;

@@ -5,14 +5,14 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::dir::{Dir, component};
 use crate::error::{Result, SysError};
 use crate::fault::{door, look};
 use crate::file::{Access, File};
-use crate::stat::Metadata;
+use crate::stat::{Metadata, Time};
 use crate::times::{SetTime, both};
 use crate::xattr::{SetXattr, about, names, value};
 
@@ -72,6 +72,21 @@ impl<'a> Subject<'a> {
                 rustix::fs::fstat(fd).map(|stat| Metadata::from_stat(&stat)).map_err(self.wrong("fstat"))
             }
         }
+    }
+
+    /// When it was made; `None` where the file system does not keep that.
+    ///
+    /// # Errors
+    /// `statx`'s.
+    pub fn born(&self) -> Result<Option<Time>> {
+        let found = match self {
+            Self::Name(dir, name) => {
+                component("statx", name)?;
+                rustix::fs::statx(dir, *name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME)
+            }
+            Self::Handle(fd, _) => rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME),
+        };
+        found.map(|stat| Metadata::from_statx(&stat).1).map_err(self.wrong("statx"))
     }
 
     /// Sets the permission bits (0 to 0o7777).
