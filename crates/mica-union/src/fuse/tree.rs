@@ -39,6 +39,8 @@ use mica_sys::{Dir, Errno, File, FileKind, SysError};
 use crate::{Records, Role, UnionDirs, UnionError};
 
 mod busy;
+mod by_name;
+mod cookie;
 mod devices;
 mod groups;
 mod handles;
@@ -52,6 +54,7 @@ mod names;
 mod node;
 mod numbers;
 mod open;
+mod owners;
 mod seen;
 mod table;
 #[cfg(test)]
@@ -64,15 +67,14 @@ use handles::{Handles, Key};
 use indexed::Indexed;
 use links::{LinkKey, Links, UPPER};
 use lowers::{Layer, LowerDir, LowerFile, Lowers};
-use node::{Directory, Lower};
+use node::Directory;
 use numbers::Numbers;
 use seen::{Seen, Signs, look, look_at_self};
 use table::Table;
 
 pub(crate) use lowers::Shown;
 pub(crate) use names::{LONGEST, Names, What};
-pub(crate) use node::{At, Flag, Leads, Node, Standing, State};
-pub(crate) use seen::Attributes;
+pub(crate) use node::{At, Flag, Leads, Node, Shows, Standing, State};
 pub(crate) use table::ROOT;
 pub(crate) use told::Locked;
 
@@ -234,25 +236,25 @@ impl Tree {
 
     fn make_root(&self) -> Result<(), Errno> {
         let below = self.lowers.root(0)?;
-        let (attributes, standing, ino) = match &self.upper {
+        let (attributes, shows, ino) = match &self.upper {
             Some(upper) => {
                 let seen = look_at_self(&upper.root, self.signs)?;
                 let standing = Standing { opaque: seen.opaque, ..Standing::default() };
-                let ino = self.numbers.upper(seen.attributes.metadata.ino);
-                (seen.attributes, Some(standing), seen.ino.unwrap_or(ino))
+                let ino = self.numbers.upper(seen.attributes.ino);
+                (seen.attributes, Shows::Upper(standing), seen.ino.unwrap_or(ino))
             }
             None => {
                 let ino = self.numbers.lower(0, below.as_ref().map_or(1, |below| below.ino));
                 let shown = below.as_ref().map(|below| below.attributes.clone());
-                (shown.unwrap_or_else(seen::of_nothing), None, ino)
+                (shown.unwrap_or_else(seen::of_nothing), Shows::Parts, ino)
             }
         };
-        let merges = standing.as_ref().is_none_or(|standing| !standing.opaque);
+        let merges = !matches!(&shows, Shows::Upper(standing) if standing.opaque);
         let directory = match below.filter(|_| merges) {
             Some(below) => Directory::new(below.parts, below.stated, None),
             None => Directory::new(Vec::new(), 0, None),
         };
-        let state = State::new(attributes, standing, Lower::No, None);
+        let state = State::new(attributes, shows, None);
         let root = self.table.add(|id| Node::new(id, ino, state, Some(directory))).ok_or(Errno::NFILE)?;
         root.remember();
         Ok(())
@@ -389,7 +391,7 @@ impl Tree {
                 let slot = merged.parts.first().map_or(0, |part| part.slot);
                 let ino = self.numbers.lower(slot, merged.ino);
                 let below = self.directory(directory, name, merged.parts, merged.stated)?;
-                let state = |at| State::new(merged.attributes, None, Lower::No, Some(at));
+                let state = |at| State::new(merged.attributes, Shows::Parts, Some(at));
                 self.add(dir, names, name, ino, FileKind::Directory, Some(below), false, state).map(Some)
             }
         }
@@ -420,7 +422,7 @@ impl Tree {
     /// Where the lowers have a directory; `None` where they do not.
     pub(crate) fn lower_path_of(&self, directory: &Directory) -> Option<RelPath> {
         let first = directory.parts.first()?;
-        directory.lower.clone().or_else(|| RelPath::parse(&first.path()).ok())
+        directory.lower.as_deref().cloned().or_else(|| RelPath::parse(&first.path()).ok())
     }
 
     fn add_upper(
@@ -431,19 +433,19 @@ impl Tree {
         name: &[u8],
         seen: Seen,
     ) -> Result<Arc<Node>, Errno> {
-        let disk = seen.attributes.metadata.ino;
+        let disk = seen.attributes.ino;
         let own = self.numbers.upper(disk);
         let standing = Standing::of(&seen);
         let redirect = standing.redirect;
-        let state = |attributes, at| State::new(attributes, Some(standing), Lower::No, Some(at));
-        let kind = seen.attributes.metadata.kind;
+        let state = |attributes, at| State::new(attributes, Shows::Upper(standing), Some(at));
+        let kind = seen.attributes.kind;
         if kind != FileKind::Directory {
-            if seen.attributes.metadata.nlink > 1
+            if seen.attributes.nlink > 1
                 && let Some(node) = self.linked((UPPER, disk), dir, names, name)
             {
                 return Ok(node);
             }
-            let several = seen.attributes.metadata.nlink > 1;
+            let several = seen.attributes.nlink > 1;
             let ino = match seen.ino {
                 Some(ino) => ino,
                 None => self.number_by_path(directory, name, kind)?.unwrap_or(own),
@@ -486,8 +488,8 @@ impl Tree {
             return Ok(None);
         }
         Ok(match self.lowers.look(&directory.parts, name, &self.handles)? {
-            Shown::Leaf(file, seen) if (seen.attributes.metadata.kind, seen.attributes.metadata.nlink) == (kind, 1) => {
-                Some(self.numbers.lower(file.dir.slot, seen.attributes.metadata.ino))
+            Shown::Leaf(file, seen) if (seen.attributes.kind, seen.attributes.nlink) == (kind, 1) => {
+                Some(self.numbers.lower(file.dir.slot, seen.attributes.ino))
             }
             _ => None,
         })
@@ -502,27 +504,27 @@ impl Tree {
         file: LowerFile,
         seen: Seen,
     ) -> Result<Arc<Node>, Errno> {
-        let disk = seen.attributes.metadata.ino;
+        let disk = seen.attributes.ino;
         let slot = file.dir.slot;
-        let several = seen.attributes.metadata.nlink > 1 || self.is_linked_elsewhere(slot, disk)?;
-        let kind = seen.attributes.metadata.kind;
+        let several = seen.attributes.nlink > 1 || self.is_linked_elsewhere(slot, disk)?;
+        let kind = seen.attributes.kind;
         let is_at_name = *file.name == *name && directory.parts.iter().any(|part| Arc::ptr_eq(part, &file.dir));
         if several && let Some(node) = self.linked((slot, disk), dir, names, name) {
             // From this name it is not found.
             let mut state = node.state();
-            if !is_at_name && matches!(state.lower, Lower::AtName(_)) {
-                state.lower = Lower::At(Box::new(file));
+            if !is_at_name && matches!(state.shows, Shows::AtName(_)) {
+                state.shows = Shows::At(Box::new(file));
             }
             drop(state);
             return Ok(node);
         }
-        let lower = if is_at_name { Lower::AtName(slot) } else { Lower::At(Box::new(file)) };
+        let shows = if is_at_name { Shows::AtName(slot) } else { Shows::At(Box::new(file)) };
         let mut attributes = seen.attributes;
         if several {
             // How many show is found out when somebody asks.
-            attributes.metadata.nlink = attributes.metadata.nlink.max(2);
+            attributes.nlink = attributes.nlink.max(2);
         }
-        let state = |at| State::new(attributes, None, lower, Some(at));
+        let state = |at| State::new(attributes, shows, Some(at));
         let node = self.add(dir, names, name, self.numbers.lower(slot, disk), kind, None, false, state)?;
         if several {
             self.links.put((slot, disk), node.id);
@@ -542,8 +544,8 @@ impl Tree {
     pub(crate) fn name(&self, node: &Node, dir: &Node, names: &mut Names, name: &[u8], up: bool) {
         let cookie = names.set(name, What::Node(node.id), node.kind, node.ino);
         let mut state = node.state();
-        state.at.retain(|at| (at.parent, at.cookie) != (dir.id, cookie));
-        state.at.push(At { parent: dir.id, cookie, up });
+        state.at.retain(|at| !at.is(dir, cookie));
+        state.at.push(At::new(dir.id, cookie, up));
     }
 
     #[allow(clippy::too_many_arguments, reason = "all of it is what a node is made of")]
@@ -559,8 +561,8 @@ impl Tree {
         state: impl FnOnce(At) -> State,
     ) -> Result<Arc<Node>, Errno> {
         let cookie = names.set(name, What::Unseen { part: 0 }, kind, 0);
-        let at = |up| At { parent: dir.id, cookie, up };
-        let node = self.table.add(|id| Node::new(id, ino, state(at(up)), directory)).ok_or(Errno::NFILE)?;
+        let at = At::new(dir.id, cookie, up);
+        let node = self.table.add(|id| Node::new(id, ino, state(at), directory)).ok_or(Errno::NFILE)?;
         names.set(name, What::Node(node.id), kind, ino);
         self.idle.fetch_add(1, Ordering::Relaxed);
         Ok(node)

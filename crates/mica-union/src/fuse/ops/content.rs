@@ -277,7 +277,7 @@ fn was_read(node: &Node) {
     let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
     let now = Time { secs: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), nanos: now.subsec_nanos() };
     let mut state = node.state();
-    let times = state.kept.attributes().metadata;
+    let times = state.kept.metadata();
     if times.atime <= times.mtime || times.atime <= times.ctime || now.secs - DAY >= times.atime.secs {
         state.kept.change(|times| times.atime = now);
     }

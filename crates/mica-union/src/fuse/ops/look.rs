@@ -1,10 +1,10 @@
 //! Operations that change nothing: look-up, attributes, listings.
 
 use mica_sys::mount::space;
-use mica_sys::{Errno, FileKind};
+use mica_sys::{Errno, FileKind, Metadata};
 
 use super::Server;
-use crate::fuse::tree::{Attributes, Node};
+use crate::fuse::tree::Node;
 use crate::fuse::wire::{Attr, Device, Entry, Listing, Out, StatFs, Statx};
 
 /// The size of I/O that does well (`st_blksize`).
@@ -48,8 +48,7 @@ impl Server {
     }
 
     /// Attributes as the mount shows them.
-    pub(super) fn attr(&self, attributes: &Attributes) -> Attr {
-        let found = &attributes.metadata;
+    pub(super) fn attr(&self, found: &Metadata) -> Attr {
         Attr {
             ino: found.ino,
             size: found.size,
@@ -78,8 +77,9 @@ impl Server {
     pub(super) fn statx(&self, node: u64, out: &mut Out<'_>) -> Result<(), Errno> {
         let node = self.node(node)?;
         let attributes = self.tree.attributes(&node)?;
-        let mask = BASIC_STATS | if attributes.born.is_some() { BTIME } else { 0 };
-        let btime = attributes.born.unwrap_or_default();
+        let born = self.tree.born(&node);
+        let mask = BASIC_STATS | if born.is_some() { BTIME } else { 0 };
+        let btime = born.unwrap_or_default();
         out.statx(&Statx { mask, attr: self.attr(&attributes), btime, ..Statx::default() }, self.valid(&node))
     }
 

@@ -123,7 +123,7 @@ impl Server {
     /// can still be opened for writing by /proc/self/fd.
     fn fill_what_goes(&self, parent: &Arc<Node>, name: &[u8]) {
         let Ok(Some(node)) = self.union.tree.lookup(parent, name) else { return };
-        let is_metacopy = node.state().upper.as_ref().is_some_and(|standing| standing.metacopy);
+        let is_metacopy = node.state().upper().is_some_and(|standing| standing.metacopy);
         if is_metacopy && self.content.find(node.id).is_some() {
             // ignored: a disk that is full must not keep anybody from removing a file. What was open is still read.
             self.bring_up_content(&node).ok();

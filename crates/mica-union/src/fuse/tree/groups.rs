@@ -18,7 +18,7 @@ use mica_sys::{Dir, Errno, FileKind};
 use super::indexed::Indexed;
 use super::links::LinkKey;
 use super::lowers::Shown;
-use super::node::{At, Lower, Node};
+use super::node::{At, Node, Shows};
 use super::seen::{Signs, look_at_self};
 use super::{Tree, errno};
 use crate::Records;
@@ -129,7 +129,7 @@ impl<'a> Walk<'a> {
                 }
                 read => read?,
             };
-            let dev = seen.attributes.metadata.dev;
+            let dev = seen.attributes.dev;
             let from = match &seen.redirect {
                 _ if seen.opaque => None,
                 None => above,
@@ -242,7 +242,7 @@ impl Tree {
             }
             for (_, target) in &self.whole(above)?.elsewhere {
                 if let Shown::Leaf(file, seen) = self.lowers.resolve(above + 1, target, &self.handles)? {
-                    linked.insert((file.dir.slot, seen.attributes.metadata.ino));
+                    linked.insert((file.dir.slot, seen.attributes.ino));
                 }
             }
         }
@@ -325,7 +325,7 @@ impl Tree {
             through(&mut paths, &whole.redirects);
             for (at, target) in &whole.elsewhere {
                 if let Shown::Leaf(file, seen) = self.lowers.resolve(above + 1, target, &self.handles)?
-                    && (file.dir.slot, seen.attributes.metadata.ino) == (slot, ino)
+                    && (file.dir.slot, seen.attributes.ino) == (slot, ino)
                 {
                     paths.push(at.clone());
                 }
@@ -344,7 +344,7 @@ impl Tree {
         for at in names.iter() {
             if let Some(path) = self.lower_path_at(*at)?
                 && let Shown::Leaf(file, seen) = self.lowers.resolve(0, &path, &self.handles)?
-                && (file.dir.slot, seen.attributes.metadata.ino) == (slot, ino)
+                && (file.dir.slot, seen.attributes.ino) == (slot, ino)
             {
                 found.insert(path);
             }
@@ -359,7 +359,7 @@ impl Tree {
         let directory = parent.directory()?;
         let Some(lower) = self.lower_path_of(directory) else { return Ok(None) };
         let names = directory.read();
-        names.by_cookie(at.cookie).map(|(_, name)| super::join(&lower, name)).transpose()
+        names.by_cookie(at.cookie()).map(|(_, name)| super::join(&lower, name)).transpose()
     }
 
     /// Finds every name of a file that shows a lower's, and counts them. Neither names nor the node may be locked.
@@ -370,7 +370,8 @@ impl Tree {
         let Some((key, links)) = self.find_lower(node)? else { return Ok(()) };
         let more = self.gather(node, key, links)?;
         let mut state = node.state();
-        state.names = u32::try_from(state.at.len()).ok().map(|names| names.saturating_add(more)).into();
+        let shown = u32::try_from(state.at.len()).ok().map(|names| names.saturating_add(more));
+        state.at.set_shown(shown);
         Ok(())
     }
 
@@ -381,24 +382,25 @@ impl Tree {
     pub(crate) fn find_lower(&self, node: &Node) -> Result<Option<(LinkKey, u64)>, Errno> {
         let (slot, joining, ino, mut links) = {
             let state = node.state();
-            let slot = match &state.lower {
-                Lower::AtName(slot) => Some(*slot),
-                Lower::At(file) => Some(file.dir.slot),
-                Lower::No => None,
+            let slot = match &state.shows {
+                Shows::AtName(slot) => Some(*slot),
+                Shows::At(file) => Some(file.dir.slot),
+                Shows::Parts | Shows::Upper(_) => None,
             };
-            let joining = state.upper.as_ref().and_then(|standing| standing.joining.clone());
-            (slot.filter(|_| state.upper.is_none()), joining, state.kept.ino(), state.kept.nlink())
+            let joining = state.upper().and_then(|standing| standing.joining.clone());
+            (slot, joining, state.kept.ino(), state.kept.nlink())
         };
         let key = match (slot, joining) {
             (Some(slot), _) => (slot, ino),
             (None, Some(path)) => match self.lowers.resolve(0, &path, &self.handles)? {
                 Shown::Leaf(file, seen) => {
-                    links = seen.attributes.metadata.nlink;
-                    (file.dir.slot, seen.attributes.metadata.ino)
+                    links = seen.attributes.nlink;
+                    (file.dir.slot, seen.attributes.ino)
                 }
                 _ => {
                     let mut state = node.state();
-                    state.names = u32::try_from(state.at.len()).ok().into();
+                    let found = u32::try_from(state.at.len()).ok();
+                    state.at.set_shown(found);
                     return Ok(None);
                 }
             },

@@ -15,7 +15,7 @@ use mica_layer::{Ability, Index, LayerError, stand_in};
 use mica_sys::{Errno, FileKind, Metadata, Time};
 
 use super::groups::Whole;
-use super::seen::{Attributes, Seen, plain};
+use super::seen::{Seen, plain};
 
 /// A layer's index.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Indexed {
             return Ok(Seen { whiteout: true, ..plain(self.attributes(FileKind::CharDevice, ino)) });
         };
         let mut seen = plain(self.attributes(kind_of(&node.kind), ino));
-        let found = &mut seen.attributes.metadata;
+        let found = &mut seen.attributes;
         let attrs = stand_in(&node.kind, &node.attrs, &self.ability).attrs;
         (found.mode, found.uid, found.gid, found.nlink) = (attrs.mode, attrs.uid, attrs.gid, nlink);
         let time = time_of(attrs.mtime);
@@ -163,7 +163,7 @@ impl Indexed {
             Kind::LinkToParent { target } => seen.elsewhere = Some(target),
             _ => {}
         }
-        let found = &mut seen.attributes.metadata;
+        let found = &mut seen.attributes;
         if node.link_group.is_some() || found.kind == FileKind::File {
             found.blocks = found.size.div_ceil(512);
         }
@@ -171,9 +171,9 @@ impl Indexed {
         Ok(seen)
     }
 
-    const fn attributes(&self, kind: FileKind, ino: u64) -> Attributes {
+    const fn attributes(&self, kind: FileKind, ino: u64) -> Metadata {
         let epoch = Time { secs: 0, nanos: 0 };
-        let metadata = Metadata {
+        Metadata {
             kind,
             mode: 0,
             uid: 0,
@@ -188,8 +188,7 @@ impl Indexed {
             atime: epoch,
             mtime: epoch,
             ctime: epoch,
-        };
-        Attributes { metadata, born: None }
+        }
     }
 }
 

@@ -1,4 +1,6 @@
 //! What a node keeps of attributes and names, in little room: there is one of these for every file that the kernel knows.
+//!
+//! The time at which a file was made is not kept: it is asked of the disk by who wants to know ([`Tree::born`](super::Tree::born)).
 
 use std::num::NonZeroU16;
 use std::ops::{Deref, DerefMut};
@@ -6,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use mica_sys::{FileKind, Metadata, Time};
 
 use super::node::At;
-use super::seen::Attributes;
+use super::owners::Owner;
 
 /// Attributes, without what the node says itself.
 #[derive(Debug, Clone)]
@@ -14,7 +16,7 @@ pub(crate) enum Kept {
     /// As nearly all are.
     Narrow(Narrow),
     /// With a time before 1970 or after 2514, or a number that is too large for [`Narrow`].
-    Wide(Box<Attributes>),
+    Wide(Box<Metadata>),
 }
 
 /// Attributes without large numbers.
@@ -23,11 +25,11 @@ pub(crate) struct Narrow {
     /// Of a device, its number: it has no size.
     size: u64,
     ino: u64,
-    /// Of the last access, change of content, change of attributes, and of birth.
-    times: [Packed; 4],
-    blocks: u32,
-    uid: u32,
-    gid: u32,
+    /// Of the last access, change of content, and change of attributes.
+    times: [Packed; 3],
+    owner: Owner,
+    /// How many blocks it has more than its size says.
+    blocks: i16,
     nlink: u16,
     /// The kind, counted from 1, in the highest four bits.
     mode: NonZeroU16,
@@ -39,9 +41,6 @@ struct Packed(u64);
 
 impl Packed {
     const NANOS: u32 = 30;
-
-    /// More nanoseconds than a second has.
-    const NONE: Self = Self(u64::MAX);
 
     fn new(time: Time) -> Option<Self> {
         let secs = u64::try_from(time.secs).ok().filter(|secs| *secs < 1 << (u64::BITS - Self::NANOS))?;
@@ -67,26 +66,36 @@ const KINDS: [FileKind; 7] = [
 
 const PERMISSIONS: u16 = 0o7777;
 
+/// The bytes of what `st_blocks` counts.
+const BLOCK: u64 = 512;
+
+const fn is_device(kind: FileKind) -> bool {
+    matches!(kind, FileKind::CharDevice | FileKind::BlockDevice)
+}
+
+/// How many blocks a file of this size has at least, if none is a hole.
+const fn blocks_of(kind: FileKind, size: u64) -> u64 {
+    if is_device(kind) { 0 } else { size.div_ceil(BLOCK) }
+}
+
 impl Narrow {
     /// `None` for what has something larger.
-    fn new(Attributes { metadata, born }: &Attributes) -> Option<Self> {
+    fn new(metadata: &Metadata) -> Option<Self> {
         let kind = KINDS.iter().position(|kind| *kind == metadata.kind)?;
         let kind = u16::try_from(kind + 1).ok()? << 12;
-        let born = born.map_or(Some(Packed::NONE), Packed::new)?;
-        let times = [Packed::new(metadata.atime)?, Packed::new(metadata.mtime)?, Packed::new(metadata.ctime)?, born];
-        let size = match metadata.kind {
-            FileKind::CharDevice | FileKind::BlockDevice => {
-                u64::from(metadata.rdev_minor) << 32 | u64::from(metadata.rdev_major)
-            }
-            _ => metadata.size,
+        let times = [Packed::new(metadata.atime)?, Packed::new(metadata.mtime)?, Packed::new(metadata.ctime)?];
+        let size = if is_device(metadata.kind) {
+            u64::from(metadata.rdev_minor) << 32 | u64::from(metadata.rdev_major)
+        } else {
+            metadata.size
         };
+        let blocks = metadata.blocks.checked_signed_diff(blocks_of(metadata.kind, size))?;
         Some(Self {
             size,
             ino: metadata.ino,
             times,
-            blocks: u32::try_from(metadata.blocks).ok()?,
-            uid: metadata.uid,
-            gid: metadata.gid,
+            owner: Owner::of(metadata.uid, metadata.gid)?,
+            blocks: i16::try_from(blocks).ok()?,
             nlink: u16::try_from(metadata.nlink).ok()?,
             mode: NonZeroU16::new(kind | u16::try_from(metadata.mode).ok()? & PERMISSIONS)?,
         })
@@ -97,25 +106,22 @@ impl Narrow {
         KINDS.get(number).copied().unwrap_or(FileKind::File)
     }
 
-    fn is_device(&self) -> bool {
-        matches!(self.kind(), FileKind::CharDevice | FileKind::BlockDevice)
-    }
-
-    fn attributes(&self) -> Attributes {
-        let [atime, mtime, ctime, born] = self.times;
-        let (rdev_major, rdev_minor) = if self.is_device() {
+    fn metadata(&self) -> Metadata {
+        let kind = self.kind();
+        let [atime, mtime, ctime] = self.times;
+        let (size, rdev_major, rdev_minor) = if is_device(kind) {
             let [a, b, c, d, e, f, g, h] = self.size.to_le_bytes();
-            (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+            (0, u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
         } else {
-            (0, 0)
+            (self.size, 0, 0)
         };
-        let metadata = Metadata {
-            kind: self.kind(),
+        Metadata {
+            kind,
             mode: u32::from(self.mode.get() & PERMISSIONS),
-            uid: self.uid,
-            gid: self.gid,
-            size: if self.is_device() { 0 } else { self.size },
-            blocks: u64::from(self.blocks),
+            uid: self.owner.uid(),
+            gid: self.owner.gid(),
+            size,
+            blocks: blocks_of(kind, size).saturating_add_signed(i64::from(self.blocks)),
             nlink: u64::from(self.nlink),
             ino: self.ino,
             dev: 0,
@@ -124,8 +130,7 @@ impl Narrow {
             atime: atime.time(),
             mtime: mtime.time(),
             ctime: ctime.time(),
-        };
-        Attributes { metadata, born: Some(born).filter(|born| *born != Packed::NONE).map(Packed::time) }
+        }
     }
 }
 
@@ -133,91 +138,68 @@ impl Kept {
     pub(crate) fn ino(&self) -> u64 {
         match self {
             Self::Narrow(kept) => kept.ino,
-            Self::Wide(kept) => kept.metadata.ino,
+            Self::Wide(kept) => kept.ino,
         }
     }
 
     pub(crate) fn nlink(&self) -> u64 {
         match self {
             Self::Narrow(kept) => u64::from(kept.nlink),
-            Self::Wide(kept) => kept.metadata.nlink,
+            Self::Wide(kept) => kept.nlink,
         }
     }
 
     pub(crate) fn mode(&self) -> u32 {
         match self {
             Self::Narrow(kept) => u32::from(kept.mode.get() & PERMISSIONS),
-            Self::Wide(kept) => kept.metadata.mode,
+            Self::Wide(kept) => kept.mode,
         }
     }
 
     pub(crate) fn kind(&self) -> FileKind {
         match self {
             Self::Narrow(kept) => kept.kind(),
-            Self::Wide(kept) => kept.metadata.kind,
+            Self::Wide(kept) => kept.kind,
         }
     }
 
     /// Bytes; 0 for a device.
     pub(crate) fn size(&self) -> u64 {
         match self {
-            Self::Narrow(kept) if kept.is_device() => 0,
+            Self::Narrow(kept) if is_device(kept.kind()) => 0,
             Self::Narrow(kept) => kept.size,
-            Self::Wide(kept) => kept.metadata.size,
+            Self::Wide(kept) => kept.size,
         }
     }
 
     /// All of them. The device that the file is on is not kept.
-    pub(crate) fn attributes(&self) -> Attributes {
+    pub(crate) fn metadata(&self) -> Metadata {
         match self {
-            Self::Narrow(kept) => kept.attributes(),
+            Self::Narrow(kept) => kept.metadata(),
             Self::Wide(kept) => (**kept).clone(),
         }
     }
 
     /// Changes some of them.
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Metadata)) {
-        let mut attributes = self.attributes();
-        change(&mut attributes.metadata);
-        *self = attributes.into();
+        let mut metadata = self.metadata();
+        change(&mut metadata);
+        *self = metadata.into();
     }
 }
 
-impl From<Attributes> for Kept {
-    fn from(mut attributes: Attributes) -> Self {
-        if let Some(narrow) = Narrow::new(&attributes) {
+impl From<Metadata> for Kept {
+    fn from(mut metadata: Metadata) -> Self {
+        if let Some(narrow) = Narrow::new(&metadata) {
             return Self::Narrow(narrow);
         }
-        let metadata = &mut attributes.metadata;
         (metadata.dev, metadata.mode) = (0, metadata.mode & u32::from(PERMISSIONS));
-        if matches!(metadata.kind, FileKind::CharDevice | FileKind::BlockDevice) {
+        if is_device(metadata.kind) {
             metadata.size = 0;
         } else {
             (metadata.rdev_major, metadata.rdev_minor) = (0, 0);
         }
-        Self::Wide(Box::new(attributes))
-    }
-}
-
-/// A number that may not be known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Maybe(u32);
-
-impl Maybe {
-    pub(crate) const NONE: Self = Self(u32::MAX);
-
-    pub(crate) fn get(self) -> Option<u32> {
-        Some(self.0).filter(|number| *number != u32::MAX)
-    }
-
-    pub(crate) const fn is_none(self) -> bool {
-        self.0 == u32::MAX
-    }
-}
-
-impl From<Option<u32>> for Maybe {
-    fn from(number: Option<u32>) -> Self {
-        number.map_or(Self::NONE, Self)
+        Self::Wide(Box::new(metadata))
     }
 }
 
@@ -227,8 +209,14 @@ pub(crate) enum Places {
     #[default]
     None,
     One(At),
-    #[allow(clippy::box_collection, reason = "a vector beside the one place would take more room in every node")]
-    Several(Box<Vec<At>>),
+    Several(Box<Several>),
+}
+
+/// What is known of names that are not just one, or not all that show.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Several {
+    at: Vec<At>,
+    shown: Option<u32>,
 }
 
 impl Deref for Places {
@@ -238,7 +226,7 @@ impl Deref for Places {
         match self {
             Self::None => &[],
             Self::One(at) => std::slice::from_ref(at),
-            Self::Several(several) => several,
+            Self::Several(several) => &several.at,
         }
     }
 }
@@ -248,7 +236,7 @@ impl DerefMut for Places {
         match self {
             Self::None => &mut [],
             Self::One(at) => std::slice::from_mut(at),
-            Self::Several(several) => several,
+            Self::Several(several) => &mut several.at,
         }
     }
 }
@@ -257,9 +245,9 @@ impl Places {
     pub(crate) fn push(&mut self, at: At) {
         *self = match std::mem::take(self) {
             Self::None => Self::One(at),
-            Self::One(first) => Self::Several(Box::new(vec![first, at])),
+            Self::One(first) => Self::Several(Box::new(Several { at: vec![first, at], shown: None })),
             Self::Several(mut several) => {
-                several.push(at);
+                several.at.push(at);
                 Self::Several(several)
             }
         };
@@ -273,7 +261,25 @@ impl Places {
                     *self = Self::None;
                 }
             }
-            Self::Several(several) => several.retain(keep),
+            Self::Several(several) => several.at.retain(keep),
+        }
+    }
+
+    /// How many names show, where that was found out and is not what the disk says.
+    pub(crate) fn shown(&self) -> Option<u32> {
+        match self {
+            Self::None | Self::One(_) => None,
+            Self::Several(several) => several.shown,
+        }
+    }
+
+    pub(crate) fn set_shown(&mut self, shown: Option<u32>) {
+        match (&mut *self, shown) {
+            (Self::None | Self::One(_), None) => {}
+            (Self::Several(several), shown) => several.shown = shown,
+            (Self::None | Self::One(_), Some(_)) => {
+                *self = Self::Several(Box::new(Several { at: self.to_vec(), shown }));
+            }
         }
     }
 }
@@ -285,7 +291,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_what_was_given() {
         let time = |secs| Time { secs, nanos: 999_999_999 };
-        let metadata = Metadata {
+        let wide = Metadata {
             kind: FileKind::File,
             mode: 0o7777,
             uid: u32::MAX - 1,
@@ -301,56 +307,85 @@ mod tests {
             mtime: time(-1),
             ctime: time(i64::MAX),
         };
+        let narrow = Metadata {
+            size: 100_000,
+            blocks: 200,
+            nlink: 65_535,
+            atime: time(0),
+            mtime: time((1 << 34) - 1),
+            ctime: time(1_700_000_000),
+            ..wide.clone()
+        };
         let device = Metadata {
             kind: FileKind::BlockDevice,
             size: 0,
+            blocks: 0,
             rdev_major: 259,
             rdev_minor: 0xf_ffff,
-            ..metadata.clone()
+            ..narrow.clone()
         };
-        let recent = |secs| Time { secs, nanos: 999_999_999 };
-        let narrow = Metadata {
-            blocks: u64::from(u32::MAX),
-            nlink: 65_535,
-            atime: recent(0),
-            mtime: recent((1 << 34) - 1),
-            ctime: recent(1_700_000_000),
-            ..metadata.clone()
-        };
-        assert!(matches!(Kept::from(Attributes { metadata: narrow.clone(), born: None }), Kept::Narrow(_)));
-        let wide = [
-            Metadata { blocks: 1 << 32, ..narrow.clone() },
-            Metadata { nlink: 65_536, ..narrow.clone() },
-            Metadata { mtime: recent(1 << 34), ..narrow.clone() },
-            Metadata { ctime: recent(-1), ..narrow.clone() },
+        let is_narrow = |metadata: &Metadata| matches!(Kept::from(metadata.clone()), Kept::Narrow(_));
+        let all_narrow = [
+            narrow.clone(),
+            device.clone(),
+            // A file with holes, one that a file system gives much more than it has, and one without blocks of its own.
+            Metadata { blocks: 0, ..narrow.clone() },
+            Metadata { blocks: 196 + 32_767, ..narrow.clone() },
+            Metadata { size: 32_768 * 512, blocks: 0, ..narrow.clone() },
         ];
+        let all_wide = [
+            wide.clone(),
+            Metadata { kind: FileKind::CharDevice, size: 0, rdev_major: 1, ..wide.clone() },
+            Metadata { blocks: 196 + 32_768, ..narrow.clone() },
+            Metadata { size: 32_769 * 512, blocks: 0, ..narrow.clone() },
+            Metadata { size: u64::MAX, ..narrow.clone() },
+            Metadata { nlink: 65_536, ..narrow.clone() },
+            Metadata { mtime: time(1 << 34), ..narrow.clone() },
+            Metadata { ctime: time(-1), ..narrow.clone() },
+            Metadata { uid: u32::MAX, gid: u32::MAX, ..narrow.clone() },
+        ];
+        assert!(all_narrow.iter().all(is_narrow) && !all_wide.iter().any(is_narrow));
         let kinds = KINDS.map(|kind| Metadata { kind, size: 0, mode: 0, ..narrow.clone() });
-        for metadata in [metadata, device, narrow].into_iter().chain(wide).chain(kinds) {
-            for born in [None, Some(time(-9)), Some(time(9))] {
-                let given = Attributes { metadata: metadata.clone(), born };
-                assert_eq!(Kept::from(given.clone()).attributes(), given);
-                let mut changed = Kept::from(given.clone());
-                changed.change(|metadata| metadata.mode = 0o600);
-                assert_eq!((changed.mode(), changed.ino(), changed.size()), (0o600, metadata.ino, metadata.size));
-            }
+        for given in all_narrow.into_iter().chain(all_wide).chain(kinds) {
+            assert_eq!(Kept::from(given.clone()).metadata(), given);
+            let mut changed = Kept::from(given.clone());
+            changed.change(|metadata| metadata.mode = 0o600);
+            assert_eq!((changed.mode(), changed.ino(), changed.size()), (0o600, given.ino, given.size));
         }
     }
 
     #[test]
     fn a_node_keeps_a_name_in_itself_and_more_elsewhere() {
-        let at = |cookie| At { parent: 1, cookie, up: false };
+        let at = |cookie| At::new(1, cookie, false);
         let mut places = Places::default();
-        for cookie in 0..4 {
-            assert_eq!(places.len(), usize::try_from(cookie).unwrap());
+        for cookie in 3..7 {
+            assert_eq!(places.len(), usize::try_from(cookie - 3).unwrap());
             places.push(at(cookie));
         }
-        places.retain(|at| at.cookie % 2 == 1);
-        assert_eq!(&*places, [at(1), at(3)]);
+        places.retain(|at| at.cookie() % 2 == 1);
+        assert_eq!(&*places, [at(3), at(5)]);
         places.retain(|_| false);
         assert!(places.is_empty());
         let mut one = Places::One(at(9));
         one.retain(|_| false);
         assert!(one.is_empty());
-        assert_eq!((size_of::<Places>(), size_of::<Kept>()), (24, 64));
+    }
+
+    #[test]
+    fn how_many_names_show_is_known_of_any_number_of_names() {
+        let at = |cookie| At::new(1, cookie, true);
+        for count in 0..3 {
+            let mut places = Places::default();
+            (0..count).for_each(|cookie| places.push(at(cookie)));
+            places.set_shown(None);
+            assert_eq!((places.shown(), places.len()), (None, usize::try_from(count).unwrap()));
+            places.set_shown(Some(7));
+            assert_eq!((places.shown(), places.len()), (Some(7), usize::try_from(count).unwrap()));
+            places.push(at(9));
+            places.retain(|at| at.cookie() == 9);
+            assert_eq!((places.shown(), &*places), (Some(7), &[at(9)][..]));
+            places.set_shown(None);
+            assert_eq!((places.shown(), places.len()), (None, 1));
+        }
     }
 }

@@ -68,7 +68,7 @@ impl Tree {
                 shown.take(BATCH).map(|(entry, name)| (*entry, Box::<[u8]>::from(name))).collect()
             };
             let Some((last, _)) = batch.last() else { return Ok(()) };
-            from = last.cookie;
+            from = last.cookie();
             for (entry, name) in batch {
                 let node = match entry.what() {
                     What::Node(id) => self.node(id),
@@ -86,7 +86,7 @@ impl Tree {
                 };
                 let (ino, kind) = node.as_ref().map_or((entry.ino(), entry.kind), |node| (node.ino, node.kind));
                 let node = node.as_ref().filter(|_| nodes);
-                if !each(Listed { cookie: entry.cookie, name: &name, ino, kind, node }) {
+                if !each(Listed { cookie: entry.cookie(), name: &name, ino, kind, node }) {
                     return Ok(());
                 }
             }
@@ -97,7 +97,7 @@ impl Tree {
     pub(crate) fn complete(&self, dir: &Node, directory: &Directory) -> Result<(), Errno> {
         // Lowers do not change, so they are read before anything is locked.
         let mut parts = Vec::new();
-        for part in &directory.parts {
+        for part in directory.parts.iter() {
             if let Some(entries) = self.lowers.names_said(part)? {
                 parts.push((part.slot, self.lowers.layer(part.slot)?.dev, entries));
                 continue;
@@ -122,20 +122,25 @@ impl Tree {
             if upper.is_none() && dir.is_up() {
                 continue;
             }
-            let mut said: HashSet<Vec<u8>> = HashSet::new();
-            if let Some(upper) = upper {
-                for entry in self.names_of(&upper, false)? {
-                    if names.find(&entry.found.name).is_none() {
-                        let what = if entry.whiteout { What::Whiteout } else { What::Unseen { part: 0 } };
-                        names.set(&entry.found.name, what, entry.found.kind, 0);
-                    }
-                    said.insert(entry.found.name);
+            let above = upper.map(|upper| self.names_of(&upper, false)).transpose()?.unwrap_or_default();
+            let most = parts.iter().map(|(_, _, entries)| entries.len()).chain([above.len()]).max();
+            names.expect(most.unwrap_or(0));
+            for entry in above {
+                if names.find(&entry.found.name).is_none() {
+                    let what = if entry.whiteout { What::Whiteout } else { What::Unseen { part: 0 } };
+                    names.set(&entry.found.name, what, entry.found.kind, 0);
                 }
             }
+            // What a lower hides stands in no names.
+            let mut hidden: HashSet<&[u8]> = HashSet::new();
             for (number, (slot, dev, entries)) in (1u16..).zip(&parts) {
                 for entry in entries {
-                    let name = &entry.found.name;
-                    if !said.insert(name.clone()) || entry.whiteout || names.find(name).is_some() {
+                    let name = entry.found.name.as_slice();
+                    if names.find(name).is_some() || hidden.contains(name) {
+                        continue;
+                    }
+                    if entry.whiteout {
+                        hidden.insert(name);
                         continue;
                     }
                     let ino = match entry.found.ino {
@@ -207,7 +212,7 @@ impl Tree {
                 let Ok(directory) = parent.directory() else { continue };
                 // What is in the upper is looked for there first, what is not in all parts.
                 let found = What::Unseen { part: 0 };
-                directory.write().replace(at.cookie, What::Node(node.id), found, node.ino);
+                directory.write().replace(at.cookie(), What::Node(node.id), found, node.ino);
                 if parent.lookups() == 0 {
                     above.push(parent);
                 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use mica_core::RelPath;
 use mica_core::plan::Redirect;
-use mica_sys::{Dir, DirEntry, Errno};
+use mica_sys::{Dir, DirEntry, Errno, Metadata};
 
 use super::devices::Devices;
 use super::handles::{Handles, Key};
@@ -17,7 +17,7 @@ use super::indexed::Indexed;
 use super::list::Found;
 use super::named;
 use super::names::hash;
-use super::seen::{Attributes, Seen, Signs, look, look_at_self};
+use super::seen::{Seen, Signs, look, look_at_self};
 
 /// One lower, open.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ pub(crate) struct Merged {
     /// Its parts, topmost first; never empty.
     pub(crate) parts: Vec<Arc<LowerDir>>,
     /// The attributes that show.
-    pub(crate) attributes: Attributes,
+    pub(crate) attributes: Metadata,
     /// Which part states them: the topmost that does not only imply the directory.
     pub(crate) stated: usize,
     /// The number of the topmost part in its layer.
@@ -143,14 +143,14 @@ pub(crate) struct Merged {
 #[derive(Default)]
 struct Merge {
     parts: Vec<Arc<LowerDir>>,
-    attributes: Option<(Attributes, usize, bool)>,
+    attributes: Option<(Metadata, usize, bool)>,
     ino: u64,
 }
 
 impl Merge {
-    fn add(&mut self, part: Arc<LowerDir>, attributes: Attributes, implicit: bool) {
+    fn add(&mut self, part: Arc<LowerDir>, attributes: Metadata, implicit: bool) {
         if self.parts.is_empty() {
-            self.ino = attributes.metadata.ino;
+            self.ino = attributes.ino;
         }
         if self.attributes.as_ref().is_none_or(|(_, _, only_implied)| *only_implied && !implicit) {
             self.attributes = Some((attributes, self.parts.len(), implicit));
@@ -251,7 +251,7 @@ impl Lowers {
         let open = self.open(dir, handles)?;
         let mut seen = look(&open, name, self.signs, false)?;
         if let Some(seen) = &mut seen {
-            let found = &mut seen.attributes.metadata;
+            let found = &mut seen.attributes;
             found.ino = self.number(dir.slot, found.dev, found.ino)?;
         }
         if self.named { named::by_names(&open, name, seen) } else { Ok(seen) }
@@ -266,7 +266,7 @@ impl Lowers {
             if seen.whiteout {
                 break;
             }
-            if !seen.attributes.is_directory() {
+            if !seen.is_directory() {
                 if !merge.parts.is_empty() {
                     break;
                 }
@@ -300,7 +300,7 @@ impl Lowers {
         // Each turn leads to a lower layer.
         Ok(match self.resolve(slot.saturating_add(1), target, handles)? {
             Shown::Leaf(file, mut seen) => {
-                let names = &mut seen.attributes.metadata.nlink;
+                let names = &mut seen.attributes.nlink;
                 *names = (*names).max(2);
                 Shown::Leaf(file, seen)
             }

@@ -51,14 +51,14 @@ pub(crate) fn by_names(dir: &Dir, name: &[u8], seen: Option<Seen>) -> Result<Opt
         return Ok(None);
     }
     // A file hides what is below by itself.
-    if seen.as_ref().is_some_and(|seen| seen.whiteout || !seen.attributes.is_directory()) {
+    if seen.as_ref().is_some_and(|seen| seen.whiteout || !seen.is_directory()) {
         return Ok(seen);
     }
     let said = [PREFIX, name].concat();
     let whiteout = if said.len() <= LONGEST { dir.stat_if_there(&said).map_err(errno)? } else { None };
     let whiteout = whiteout.filter(|whiteout| whiteout.kind == FileKind::File);
     Ok(match (seen, whiteout) {
-        (None, Some(whiteout)) => Some(Seen { whiteout: true, ..plain((whiteout, None).into()) }),
+        (None, Some(whiteout)) => Some(Seen { whiteout: true, ..plain(whiteout) }),
         // A directory that was deleted and made again.
         (Some(seen), Some(_)) => Some(Seen { opaque: true, ..seen }),
         (Some(mut seen), None) => {

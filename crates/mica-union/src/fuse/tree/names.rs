@@ -3,8 +3,10 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
-use hashbrown::HashTable;
 use mica_sys::FileKind;
+
+use super::by_name::ByName;
+use super::cookie::{self, Cookie};
 
 /// What is known of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +22,11 @@ pub(crate) enum What {
     Whiteout,
 }
 
-/// A name as it is listed.
+/// A name as it is listed. Packed, since there is one for each file of the tree: 22 bytes.
 #[derive(Debug, Clone, Copy)]
+#[repr(Rust, packed(2))]
 pub(crate) struct Entry {
-    /// Its number in the directory, never given to another name.
-    pub(crate) cookie: u64,
+    cookie: Cookie,
     /// Of a name with a node, the node's number; else an inode number.
     number: u64,
     start: u32,
@@ -38,6 +40,11 @@ const NODE: u16 = u16::MAX;
 const WHITEOUT: u16 = u16::MAX - 1;
 
 impl Entry {
+    /// Its number in the directory, never given to another name.
+    pub(crate) const fn cookie(&self) -> u64 {
+        self.cookie.get()
+    }
+
     pub(crate) const fn what(&self) -> What {
         match self.part {
             NODE => What::Node(self.number),
@@ -72,7 +79,9 @@ pub(crate) struct Names {
     text: Vec<u8>,
     /// By cookie. A removed one has length 0.
     entries: Vec<Entry>,
-    by_name: HashTable<u32>,
+    by_name: ByName,
+    /// How many of the entries are of names that were removed.
+    removed: u32,
     next: u64,
     /// Every name that shows is here.
     pub(crate) complete: bool,
@@ -85,7 +94,8 @@ impl Default for Names {
         Self {
             text: Vec::new(),
             entries: Vec::new(),
-            by_name: HashTable::new(),
+            by_name: ByName::default(),
+            removed: 0,
             next: FIRST_COOKIE,
             complete: false,
             gone: false,
@@ -104,14 +114,23 @@ fn text_of<'a>(text: &'a [u8], entry: &Entry) -> &'a [u8] {
     text.get(start..).and_then(|text| text.get(..usize::from(entry.length))).unwrap_or_default()
 }
 
-fn at(entries: &[Entry], index: u32) -> Option<&Entry> {
-    entries.get(usize::try_from(index).ok()?)
+/// The name of the entry with this index, if it was not removed.
+fn named<'a>(entries: &[Entry], text: &'a [u8], index: u32) -> Option<&'a [u8]> {
+    entries.get(usize::try_from(index).ok()?).filter(|entry| entry.length > 0).map(|entry| text_of(text, entry))
+}
+
+/// Room for `more`: an eighth of what there is, since most directories never get another name.
+fn grow<T>(items: &mut Vec<T>, more: usize) {
+    if items.capacity().saturating_sub(items.len()) < more {
+        items.reserve_exact(more.max(items.len() / 8).max(4));
+    }
 }
 
 impl Names {
     fn index(&self, name: &[u8]) -> Option<usize> {
-        let same = |index: &u32| at(&self.entries, *index).is_some_and(|entry| text_of(&self.text, entry) == name);
-        usize::try_from(*self.by_name.find(hash(name), same)?).ok()
+        let same = |index| named(&self.entries, &self.text, index) == Some(name);
+        let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        usize::try_from(self.by_name.find(count, || hash(name), same)?).ok()
     }
 
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Entry> {
@@ -119,7 +138,7 @@ impl Names {
     }
 
     fn index_of_cookie(&self, cookie: u64) -> Option<usize> {
-        let index = self.entries.binary_search_by_key(&cookie, |entry| entry.cookie).ok()?;
+        let index = self.entries.binary_search_by_key(&cookie, |entry| entry.cookie()).ok()?;
         self.entries.get(index).filter(|entry| entry.length > 0).map(|_| index)
     }
 
@@ -131,14 +150,14 @@ impl Names {
 
     /// What comes after this cookie, hidden names too.
     pub(crate) fn after(&self, cookie: u64) -> impl Iterator<Item = (&Entry, &[u8])> {
-        let start = self.entries.partition_point(|entry| entry.cookie <= cookie);
+        let start = self.entries.partition_point(|entry| entry.cookie() <= cookie);
         let rest = self.entries.get(start..).unwrap_or_default();
         rest.iter().filter(|entry| entry.length > 0).map(|entry| (entry, text_of(&self.text, entry)))
     }
 
     /// What was before the name with this cookie, hidden names too, the newest first.
     pub(crate) fn before(&self, cookie: u64) -> impl Iterator<Item = (&Entry, &[u8])> {
-        let end = self.entries.partition_point(|entry| entry.cookie < cookie);
+        let end = self.entries.partition_point(|entry| entry.cookie() < cookie);
         let rest = self.entries.get(..end).unwrap_or_default();
         rest.iter().rev().filter(|entry| entry.length > 0).map(|entry| (entry, text_of(&self.text, entry)))
     }
@@ -155,27 +174,35 @@ impl Names {
         {
             entry.kind = kind;
             entry.be(what, ino);
-            return entry.cookie;
+            return entry.cookie();
         }
         self.tidy();
-        let (Ok(length), Ok(start), Ok(index)) =
-            (u8::try_from(name.len()), u32::try_from(self.text.len()), u32::try_from(self.entries.len()))
+        let (Ok(length), Ok(start), Ok(index), cookie @ ..cookie::MOST) =
+            (u8::try_from(name.len()), u32::try_from(self.text.len()), u32::try_from(self.entries.len()), self.next)
         else {
             // Four thousand million bytes of names, or a name that none can be: it is found on disk each time.
             self.complete = false;
             return 0;
         };
-        let cookie = self.next;
         self.next += 1;
+        grow(&mut self.text, name.len());
+        grow(&mut self.entries, 1);
         self.text.extend_from_slice(name);
-        let mut entry = Entry { cookie, number: 0, start, part: 0, kind, length };
+        let mut entry = Entry { cookie: Cookie::new(cookie), number: 0, start, part: 0, kind, length };
         entry.be(what, ino);
         self.entries.push(entry);
         let Self { by_name, entries, text, .. } = self;
-        by_name.insert_unique(hash(name), index, |index| {
-            hash(at(entries, *index).map(|entry| text_of(text, entry)).unwrap_or_default())
-        });
+        by_name.add(index, &|index| named(entries, text, index).map(hash));
         cookie
+    }
+
+    /// So many names are about to come.
+    pub(super) fn expect(&mut self, count: usize) {
+        let Self { by_name, entries, text, .. } = self;
+        entries.reserve_exact(count);
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let (known, all) = (number(entries.len()), number(entries.len().saturating_add(count)));
+        by_name.expect(known, all, &|index| named(entries, text, index).map(hash));
     }
 
     /// Every name that shows is here now.
@@ -198,32 +225,33 @@ impl Names {
     /// Forgets a name.
     pub(crate) fn remove(&mut self, name: &[u8]) {
         let Some(index) = self.index(name) else { return };
-        let Self { by_name, entries, .. } = self;
-        if let Ok(found) = by_name.find_entry(hash(name), |other| usize::try_from(*other) == Ok(index)) {
-            found.remove();
+        if let Ok(index) = u32::try_from(index) {
+            self.by_name.remove(index, hash(name));
         }
-        if let Some(entry) = entries.get_mut(index) {
+        self.removed = self.removed.saturating_add(1);
+        if let Some(entry) = self.entries.get_mut(index) {
             entry.length = 0;
         }
     }
 
     /// Drops what was removed, when it is most of what there is. Cookies stay.
     fn tidy(&mut self) {
-        if self.entries.len() < 64 || self.entries.len() < self.by_name.len().saturating_mul(2) {
+        let removed = usize::try_from(self.removed).unwrap_or(usize::MAX);
+        if self.entries.len() < 64 || removed < self.entries.len() / 2 {
             return;
         }
-        let (mut text, mut entries) = (Vec::new(), Vec::with_capacity(self.by_name.len()));
-        let mut by_name = HashTable::with_capacity(self.by_name.len());
+        let left = self.entries.len().saturating_sub(removed);
+        let mut kept = Self { entries: Vec::with_capacity(left), ..Self::default() };
         for entry in self.entries.iter().filter(|entry| entry.length > 0) {
-            let name = text_of(&self.text, entry);
-            let (Ok(start), Ok(index)) = (u32::try_from(text.len()), u32::try_from(entries.len())) else { return };
-            text.extend_from_slice(name);
-            entries.push(Entry { start, ..*entry });
-            by_name.insert_unique(hash(name), index, |index| {
-                hash(at(&entries, *index).map(|entry| text_of(&text, entry)).unwrap_or_default())
-            });
+            let (Ok(start), Ok(index)) = (u32::try_from(kept.text.len()), u32::try_from(kept.entries.len())) else {
+                return;
+            };
+            kept.text.extend_from_slice(text_of(&self.text, entry));
+            kept.entries.push(Entry { start, ..*entry });
+            let Self { by_name, entries, text, .. } = &mut kept;
+            by_name.add(index, &|index| named(entries, text, index).map(hash));
         }
-        (self.text, self.entries, self.by_name) = (text, entries, by_name);
+        (self.text, self.entries, self.by_name, self.removed) = (kept.text, kept.entries, kept.by_name, 0);
     }
 }
 
@@ -236,7 +264,7 @@ mod tests {
     }
 
     fn listed(names: &Names) -> Vec<(u64, Vec<u8>)> {
-        names.after(0).map(|(entry, name)| (entry.cookie, name.to_vec())).collect()
+        names.after(0).map(|(entry, name)| (entry.cookie(), name.to_vec())).collect()
     }
 
     #[test]
@@ -256,6 +284,29 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_found_among_few_and_among_very_many() {
+        let (mut names, mut expected) = (Names::default(), Names::default());
+        let name = |number: u32| format!("{number:x}").into_bytes();
+        expected.expect(140_000);
+        for number in 0..140_000u32 {
+            let cookie = names.set(&name(number), unseen(1), FileKind::File, u64::from(number));
+            assert_eq!(expected.set(&name(number), unseen(1), FileKind::File, u64::from(number)), cookie);
+            // Also where the table changes its form.
+            for other in [number, number / 2, number.saturating_sub(7)] {
+                let gone = other % 3 == 0 && other + 5 < number;
+                let found = names.find(&name(other)).map(Entry::ino);
+                assert_eq!(found, (!gone).then_some(u64::from(other)), "{other:x} of {number:x}");
+            }
+            assert!(names.find(&name(number + 1)).is_none() && names.find(b"").is_none());
+            if number >= 5 && (number - 5) % 3 == 0 {
+                names.remove(&name(number - 5));
+            }
+        }
+        assert_eq!(names.shown().count() + 46_665, 140_000);
+        assert!((0..140_000).all(|number| expected.find(&name(number)).is_some()));
+    }
+
+    #[test]
     fn many_come_and_go_and_the_room_is_used_again() {
         let mut names = Names::default();
         names.set(b"stays", What::Node(1), FileKind::Directory, 1);
@@ -266,6 +317,7 @@ mod tests {
             names.remove(&name);
         }
         assert!(names.entries.len() < 200 && names.text.len() < 4096);
+        assert!(names.entries.capacity() < 400 && names.text.capacity() < 8192);
         assert_eq!(listed(&names), [(3, b"stays".to_vec())]);
         assert_eq!(names.set(b"last", What::Whiteout, FileKind::File, 0), 10_004);
         assert_eq!(names.shown().count(), 1);
@@ -275,6 +327,6 @@ mod tests {
         names.replace(10_004, What::Node(3), unseen(7), 33);
         let last = names.find(b"last").unwrap();
         assert_eq!((last.what(), last.ino()), (unseen(7), 33));
-        assert_eq!(size_of::<Entry>(), 24);
+        assert_eq!(size_of::<Entry>(), 22);
     }
 }

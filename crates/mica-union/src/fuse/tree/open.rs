@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 
 use mica_core::Name;
 use mica_core::plan::Redirect;
-use mica_sys::{Access, Dir, Errno, File, FileKind, Subject};
+use mica_sys::{Access, Dir, Errno, File, FileKind, Metadata, Subject, Time};
 
 use super::handles::Key;
 use super::lowers::{LowerDir, LowerFile, Shown};
-use super::node::{At, Directory, Flag, Lower, Node};
-use super::seen::{Attributes, look};
+use super::node::{At, Directory, Flag, Node, Shows};
+use super::seen::look;
 use super::{Tree, errno};
 use crate::fuse::carry::{KEPT, kept_name};
 
@@ -66,7 +66,7 @@ impl Tree {
                 // While they are locked, what stands at the name is the node.
                 let names = parent.directory()?.read();
                 let Some((_, name)) =
-                    names.by_cookie(at.cookie).filter(|(entry, _)| entry.what() == super::What::Node(id))
+                    names.by_cookie(at.cookie()).filter(|(entry, _)| entry.what() == super::What::Node(id))
                 else {
                     continue 'again;
                 };
@@ -101,7 +101,7 @@ impl Tree {
             let dir = self.upper_dir(&parent)?;
             let names = parent.directory()?.read();
             if let Some((_, name)) =
-                names.by_cookie(at.cookie).filter(|(entry, _)| entry.what() == super::What::Node(node.id))
+                names.by_cookie(at.cookie()).filter(|(entry, _)| entry.what() == super::What::Node(node.id))
             {
                 return act(&dir, name);
             }
@@ -140,10 +140,10 @@ impl Tree {
         for _ in 0..TRIES {
             let (slot, at) = {
                 let state = node.state();
-                match &state.lower {
-                    Lower::No => return Err(Errno::NOENT),
-                    Lower::At(file) => return Ok((**file).clone()),
-                    Lower::AtName(slot) => (*slot, *state.at.iter().find(|at| !at.up).ok_or(Errno::NOENT)?),
+                match &state.shows {
+                    Shows::Parts | Shows::Upper(_) => return Err(Errno::NOENT),
+                    Shows::At(file) => return Ok((**file).clone()),
+                    Shows::AtName(slot) => (*slot, *state.at.iter().find(|at| !at.up).ok_or(Errno::NOENT)?),
                 }
             };
             let Some(parent) = self.node(at.parent) else {
@@ -152,7 +152,7 @@ impl Tree {
             };
             let directory = parent.directory()?;
             let Some(dir) = directory.parts.iter().find(|part| part.slot == slot) else { return Err(Errno::NOENT) };
-            if let Some((_, name)) = directory.read().by_cookie(at.cookie) {
+            if let Some((_, name)) = directory.read().by_cookie(at.cookie()) {
                 return Ok(LowerFile { dir: Arc::clone(dir), name: name.into() });
             }
             if node.first_name()? == at {
@@ -199,7 +199,7 @@ impl Tree {
                 }
             };
             match shown {
-                Shown::Leaf(next, seen) if seen.attributes.metadata.kind == FileKind::File => file = next,
+                Shown::Leaf(next, seen) if seen.attributes.kind == FileKind::File => file = next,
                 _ => return Err(Errno::IO),
             }
         }
@@ -221,7 +221,7 @@ impl Tree {
             }
         };
         match self.lowers.resolve(0, &path, &self.handles)? {
-            Shown::Leaf(file, seen) if seen.attributes.metadata.kind == FileKind::File => self.data_of(&file),
+            Shown::Leaf(file, seen) if seen.attributes.kind == FileKind::File => self.data_of(&file),
             _ => Err(Errno::IO),
         }
     }
@@ -278,7 +278,7 @@ impl Tree {
     pub(crate) fn open_content(&self, node: &Node, access: Access) -> Result<Backing, Errno> {
         let (up, metacopy) = {
             let state = node.state();
-            (state.upper.is_some(), state.upper.as_ref().is_some_and(|standing| standing.metacopy))
+            (state.is_up(), state.upper().is_some_and(|standing| standing.metacopy))
         };
         if up && !(metacopy && access == Access::Read) {
             let file = match self.orphan(node) {
@@ -333,12 +333,9 @@ impl Tree {
     ///
     /// # Errors
     /// When they have to be read again, and cannot.
-    pub(crate) fn attributes(&self, node: &Node) -> Result<Attributes, Errno> {
-        let (stale, several) = {
-            let state = node.state();
-            (state.stale, state.has_unknown_names())
-        };
-        if stale || node.has(Flag::Behind) {
+    pub(crate) fn attributes(&self, node: &Node) -> Result<Metadata, Errno> {
+        let several = node.state().has_unknown_names();
+        if node.has(Flag::Stale) || node.has(Flag::Behind) {
             self.refresh(node)?;
         }
         // One lower of which nothing is hidden says it itself, and may be a whole machine.
@@ -349,77 +346,79 @@ impl Tree {
     }
 
     /// The attributes in memory, though they may be old.
-    pub(crate) fn known_attributes(&self, node: &Node) -> Attributes {
+    pub(crate) fn known_attributes(&self, node: &Node) -> Metadata {
         let state = node.state();
-        let mut attributes = state.kept.attributes();
-        let metadata = &mut attributes.metadata;
+        let mut metadata = state.kept.metadata();
         metadata.ino = node.ino;
-        if let Some(names) = state.names.get() {
+        if let Some(names) = state.at.shown() {
             metadata.nlink = u64::from(names);
         } else if let Some(directory) = &node.directory
-            && (state.upper.is_none() || !directory.parts.is_empty())
+            && (!state.is_up() || !directory.parts.is_empty())
         {
             // How many directories are in it nobody knows before it is listed; 1 is the word for that (find(1) relies on it).
             metadata.nlink = 1;
         }
-        attributes
+        metadata
+    }
+
+    /// When a file was made, where that is known: of an entry of an index it is not. No names may be locked.
+    pub(crate) fn born(&self, node: &Node) -> Option<Time> {
+        if !node.is_up() && self.said(node).ok()?.is_some() {
+            return None;
+        }
+        self.at_attributes(node, &|subject| subject.born().map_err(errno)).ok()?
     }
 
     /// Reads the attributes of what stands in the upper again.
     pub(crate) fn refresh(&self, node: &Node) -> Result<(), Errno> {
         // What changes after the reading began is read again.
-        let held = {
-            let mut state = node.state();
-            state.stale = false;
-            if state.upper.is_none() {
-                return Ok(());
-            }
-            node.is_directory()
-        };
+        node.unset(Flag::Stale);
+        if !node.is_up() {
+            return Ok(());
+        }
         let read = if let Some(orphan) = self.orphan(node) {
-            orphan.metadata_born().map_err(errno)
-        } else if held {
-            self.upper_dir(node).and_then(|dir| dir.metadata_born().map_err(errno))
+            orphan.metadata().map_err(errno)
+        } else if node.is_directory() {
+            self.upper_dir(node).and_then(|dir| dir.metadata().map_err(errno))
         } else {
-            self.at_upper(node, |dir, name| dir.stat_born(name).map_err(errno)?.ok_or(Errno::NOENT))
+            self.at_upper(node, |dir, name| dir.stat_if_there(name).map_err(errno)?.ok_or(Errno::NOENT))
         };
-        match read.and_then(|found| self.shown(node, found.into())) {
+        match read.and_then(|found| self.shown(node, found)) {
             Ok(found) => {
                 self.fresh(node, found);
                 Ok(())
             }
             Err(error) => {
-                node.state().stale = true;
+                self.stale(node);
                 Err(error)
             }
         }
     }
 
     /// The attributes that were found on disk, with what a record says.
-    fn shown(&self, node: &Node, mut found: Attributes) -> Result<Attributes, Errno> {
-        if self.signs.records.can_be_of(found.metadata.kind) {
+    fn shown(&self, node: &Node, mut found: Metadata) -> Result<Metadata, Errno> {
+        if self.signs.records.can_be_of(found.kind) {
             let record = self.at_attributes(node, &|subject| self.signs.records.of(subject).map_err(errno))?;
             if let Some(record) = record {
-                record.put(&mut found.metadata);
+                record.put(&mut found);
             }
         }
         Ok(found)
     }
 
     /// Takes attributes as they were just read from the upper.
-    pub(crate) fn fresh(&self, node: &Node, mut found: Attributes) {
+    pub(crate) fn fresh(&self, node: &Node, mut found: Metadata) {
         let mut state = node.state();
-        let known = state.kept.attributes().metadata;
         // What stands for a device is a file on disk.
-        if found.metadata.kind != known.kind {
-            (found.metadata.kind, found.metadata.rdev_major, found.metadata.rdev_minor) =
-                (known.kind, known.rdev_major, known.rdev_minor);
+        if found.kind != node.kind {
+            let known = state.kept.metadata();
+            (found.kind, found.rdev_major, found.rdev_minor) = (known.kind, known.rdev_major, known.rdev_minor);
         }
         state.kept = found.into();
     }
 
     /// The attributes in memory are not true any more: writes went to the disk past the tree.
     pub(crate) fn stale(&self, node: &Node) {
-        node.state().stale = true;
+        node.set(Flag::Stale);
     }
 }

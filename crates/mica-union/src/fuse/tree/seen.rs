@@ -1,6 +1,6 @@
 //! What stands at a name of one layer: attributes and marks, read with as few calls as they need.
 //!
-//! One `statx`. Marks are asked for where they can be: of directories always, of other files in an upper always, and in a lower of empty files alone, which may be
+//! One `stat`. Marks are asked for where they can be: of directories always, of other files in an upper always, and in a lower of empty files alone, which may be
 //! whiteouts or stand for devices. Whether a lower's file has its content further below matters when it is opened, and is asked then.
 
 use mica_core::plan::{JoiningMark, Redirect};
@@ -11,31 +11,11 @@ use mica_sys::{Dir, Errno, FileKind, Metadata, SysError, Time};
 use crate::Records;
 use crate::records::Record;
 
-/// What `stat` shows of a file, owners as they are on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Attributes {
-    /// All that stat(2) has. `ino` and `dev` are those on disk until a node gives its own.
-    pub(crate) metadata: Metadata,
-    /// When it was made, where that is known.
-    pub(crate) born: Option<Time>,
-}
-
-impl Attributes {
-    pub(crate) fn is_directory(&self) -> bool {
-        self.metadata.kind == FileKind::Directory
-    }
-}
-
-impl From<(Metadata, Option<Time>)> for Attributes {
-    fn from((metadata, born): (Metadata, Option<Time>)) -> Self {
-        Self { metadata, born }
-    }
-}
-
 /// What stands at a name.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub(crate) attributes: Attributes,
+    /// All that stat(2) has: owners, `ino` and `dev` as they are on disk.
+    pub(crate) attributes: Metadata,
     /// It says that nothing is there.
     pub(crate) whiteout: bool,
     /// A directory that hides what is below.
@@ -57,10 +37,16 @@ pub(crate) struct Seen {
     pub(crate) elsewhere: Option<RelPath>,
 }
 
+impl Seen {
+    pub(crate) fn is_directory(&self) -> bool {
+        self.attributes.kind == FileKind::Directory
+    }
+}
+
 /// The root of a union of no layers: an empty directory of root's.
-pub(crate) fn of_nothing() -> Attributes {
+pub(crate) fn of_nothing() -> Metadata {
     let never = Time::default();
-    let metadata = Metadata {
+    Metadata {
         kind: FileKind::Directory,
         mode: 0o755,
         uid: 0,
@@ -75,8 +61,7 @@ pub(crate) fn of_nothing() -> Attributes {
         atime: never,
         mtime: never,
         ctime: never,
-    };
-    Attributes { metadata, born: None }
+    }
 }
 
 /// Which attributes say something of a file.
@@ -88,9 +73,9 @@ pub(crate) struct Signs {
 
 /// Reads what stands at `name`; `None` where nothing does. `closely` asks for the marks of files too.
 pub(crate) fn look(dir: &Dir, name: &[u8], signs: Signs, closely: bool) -> Result<Option<Seen>, Errno> {
-    let Some(found) = dir.stat_born(name).map_err(|error| error.errno())? else { return Ok(None) };
-    let mut seen = plain(found.into());
-    let metadata = &seen.attributes.metadata;
+    let Some(found) = dir.stat_if_there(name).map_err(|error| error.errno())? else { return Ok(None) };
+    let mut seen = plain(found);
+    let metadata = &seen.attributes;
     if metadata.is_whiteout_device() {
         seen.whiteout = true;
         return Ok(Some(seen));
@@ -123,14 +108,14 @@ pub(crate) fn look(dir: &Dir, name: &[u8], signs: Signs, closely: bool) -> Resul
 
 /// Reads what an open directory says of itself.
 pub(crate) fn look_at_self(dir: &Dir, signs: Signs) -> Result<Seen, Errno> {
-    let found = dir.metadata_born().map_err(|error| error.errno())?;
-    let mut seen = plain(found.into());
+    let found = dir.metadata().map_err(|error| error.errno())?;
+    let mut seen = plain(found);
     read_signs(&mut seen, signs, |mark| dir.get_own_xattr(mark), &|| dir.list_own_xattrs())
         .map_err(|error| error.errno())?;
     Ok(seen)
 }
 
-pub(crate) const fn plain(attributes: Attributes) -> Seen {
+pub(crate) const fn plain(attributes: Metadata) -> Seen {
     Seen {
         attributes,
         whiteout: false,
@@ -152,12 +137,12 @@ fn read_signs(
     value: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, SysError>,
     names: &dyn Fn() -> Result<Vec<Vec<u8>>, SysError>,
 ) -> Result<(), SysError> {
-    let is_directory = seen.attributes.is_directory();
+    let is_directory = seen.is_directory();
     let names = names()?;
     if let Some(name) = records.names().iter().find(|name| names.iter().any(|found| found == *name))
         && let Some(record) = value(name)?.as_deref().and_then(Record::parse)
     {
-        record.put(&mut seen.attributes.metadata);
+        record.put(&mut seen.attributes);
     }
     for name in names {
         if !name.starts_with(marks.prefix()) {
@@ -175,13 +160,13 @@ fn read_signs(
             seen.ino = value()?.and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
         } else if is_directory {
         } else if name == marks.metacopy() {
-            seen.metacopy = seen.attributes.metadata.kind == FileKind::File;
+            seen.metacopy = seen.attributes.kind == FileKind::File;
         } else if name == marks.joining() {
             seen.joining = value()?.as_deref().and_then(JoiningMark::parse);
         } else if name == marks.whiteout() {
-            seen.whiteout = seen.attributes.metadata.kind == FileKind::File && seen.attributes.metadata.size == 0;
+            seen.whiteout = seen.attributes.kind == FileKind::File && seen.attributes.size == 0;
         } else if let Some(kind) = stands_for(marks, &name, value()?) {
-            let metadata = &mut seen.attributes.metadata;
+            let metadata = &mut seen.attributes;
             if metadata.kind == FileKind::File && metadata.size == 0 {
                 let (kind, rdev) = kind;
                 (metadata.kind, metadata.rdev_major, metadata.rdev_minor) = (kind, rdev.0, rdev.1);

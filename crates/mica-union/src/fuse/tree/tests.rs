@@ -12,6 +12,8 @@ use mica_testkit::{Entry, Scratch, Tree as Literal, What as Said, needs, tree};
 use super::*;
 use crate::UpperDirs;
 
+mod memory;
+
 /// Changesets on disk, topmost first.
 struct Stack {
     scratch: Scratch,
@@ -50,7 +52,7 @@ pub(crate) fn read(tree: &Tree) -> Literal {
 }
 
 fn read_into(tree: &Tree, node: &Arc<Node>, path: &RelPath, shown: &mut Literal, first: &mut BTreeMap<u64, RelPath>) {
-    let metadata = tree.attributes(node).unwrap().metadata;
+    let metadata = tree.attributes(node).unwrap();
     assert_eq!(metadata.kind, node.kind);
     let rdev = Rdev { major: metadata.rdev_major, minor: metadata.rdev_minor };
     let mut what = match metadata.kind {
@@ -280,12 +282,12 @@ fn an_index_says_more_than_its_directory() {
     };
     wanted.assert_is(&read(&tree).without_times(), "the union");
     let linked = tree.look_at(&RelPath::parse(b"etc/theirs").unwrap()).unwrap().unwrap();
-    assert_eq!(tree.attributes(&linked).unwrap().metadata.nlink, 2);
+    assert_eq!(tree.attributes(&linked).unwrap().nlink, 2);
     // A layer on top changes no number.
     let alone = UnionDirs { lowers: dirs.lowers.split_off(1), ..dirs };
     let below = Tree::open(&alone, false, false, &Ability::native()).unwrap();
     let same = below.look_at(&RelPath::parse(b"etc/theirs").unwrap()).unwrap().unwrap();
-    assert_eq!((same.ino, below.attributes(&same).unwrap().metadata.nlink), (linked.ino, 1));
+    assert_eq!((same.ino, below.attributes(&same).unwrap().nlink), (linked.ino, 1));
 }
 
 /// A store of a user has stand-ins on its disk, and nobody there could change what is shown as the owner's whom the user has no number for.
@@ -312,7 +314,7 @@ fn of_an_owner_that_the_disk_cannot_have_an_index_says_what_stands_there() {
     let seen = |ability: &Ability, name: &[u8]| {
         let tree = Tree::open(&dirs, false, false, ability).unwrap();
         let node = tree.lookup(&tree.root().unwrap(), name).unwrap().unwrap();
-        let found = tree.attributes(&node).unwrap().metadata;
+        let found = tree.attributes(&node).unwrap();
         let attrs = tree.said(&node).unwrap().unwrap().attrs;
         assert_eq!((attrs.uid, attrs.gid, attrs.mode), (found.uid, found.gid, found.mode), "what a copy has");
         (found.kind, found.rdev_minor, found.uid, found.gid, found.mode, attrs.xattrs.len())
@@ -340,7 +342,7 @@ fn a_file_that_lost_its_names_and_is_not_held_is_not_found_by_its_number() {
         let key = (UPPER, upper.stat(b"a").unwrap().ino);
         for name in [b"a", b"b"] {
             assert_eq!(tree.links.get(key), Some(node.id));
-            let cookie = root.directory().unwrap().read().find(name).unwrap().cookie;
+            let cookie = root.directory().unwrap().read().find(name).unwrap().cookie();
             tree.keep(&node, &root, Some(&*upper), name).unwrap();
             upper.unlink(name).unwrap();
             tree.lost(&node, &root, cookie);
@@ -367,7 +369,7 @@ fn no_layer_is_walked_for_a_number_that_its_disk_knows() {
     let lower = tree! { "a" = "linked"; "dir/" ; "dir/b" hard "a"; "c" hard "a" };
     let has = |tree: &Tree, path: &str| {
         let node = tree.look_at(&RelPath::parse(path.as_bytes()).unwrap()).unwrap().unwrap();
-        (tree.attributes(&node).unwrap().metadata.nlink, tree.wholes.was_walked(0))
+        (tree.attributes(&node).unwrap().nlink, tree.wholes.was_walked(0))
     };
     let one = Stack::new(None, std::slice::from_ref(&lower));
     assert_eq!(has(&one.tree(), "a"), (3, false));

@@ -8,9 +8,9 @@ use mica_sys::{Dir, Errno, File, FileKind, Subject};
 use super::handles::Key;
 use super::links::UPPER;
 use super::names::{Names, What};
-use super::node::{Directory, Flag, Lower, Node, State};
+use super::node::{Directory, Flag, Node, Shows, State};
 use super::seen::{look, plain};
-use super::{Attributes, Standing, Tree, errno};
+use super::{Standing, Tree, errno};
 
 /// The names of some directories, locked in the order of their numbers.
 #[derive(Debug)]
@@ -47,16 +47,16 @@ impl Tree {
         file: Option<&File>,
         opaque: bool,
     ) -> Result<Arc<Node>, Errno> {
-        let (mut found, born) = match file {
-            Some(file) => file.metadata_born().map_err(errno)?,
-            None => upper.stat_born(name).map_err(errno)?.ok_or(Errno::NOENT)?,
+        let mut found = match file {
+            Some(file) => file.metadata().map_err(errno)?,
+            None => upper.stat_if_there(name).map_err(errno)?.ok_or(Errno::NOENT)?,
         };
         let subject = file.map_or(Subject::Name(upper, name), Subject::file);
         self.signs.records.show(&mut found, &subject).map_err(errno)?;
-        let mut seen = plain((found, born).into());
-        let kind = seen.attributes.metadata.kind;
+        let mut seen = plain(found);
+        let kind = seen.attributes.kind;
         // An empty file may stand for a device that cannot be made, or must not.
-        if file.is_none() && kind == FileKind::File && seen.attributes.metadata.size == 0 {
+        if file.is_none() && kind == FileKind::File && seen.attributes.size == 0 {
             seen = look(upper, name, self.signs, true)?.ok_or(Errno::NOENT)?;
         }
         seen.opaque = opaque;
@@ -71,23 +71,23 @@ impl Tree {
             return Ok(node);
         }
         // It is new, so nothing is in it and nothing shows through.
-        let own = self.numbers.upper(seen.attributes.metadata.ino);
+        let own = self.numbers.upper(seen.attributes.ino);
         let standing = Standing { opaque, ..Standing::default() };
         let below = Directory::new(Vec::new(), 0, None);
         below.write().complete = true;
         self.add(dir, names, name, own, kind, Some(below), true, |at| {
-            State::new(seen.attributes, Some(standing), Lower::No, Some(at))
+            State::new(seen.attributes, Shows::Upper(standing), Some(at))
         })
     }
 
     /// A file of the upper that has no name yet; it gets one by [`Tree::name`].
     pub(crate) fn unnamed(&self, file: File) -> Result<Arc<Node>, Errno> {
-        let (mut found, born) = file.metadata_born().map_err(errno)?;
-        self.signs.records.show(&mut found, &Subject::file(&file)).map_err(errno)?;
-        let attributes = Attributes::from((found, born));
-        let ino = self.numbers.upper(attributes.metadata.ino);
-        let state = State { stale: true, ..State::new(attributes, Some(Standing::default()), Lower::No, None) };
+        let mut attributes = file.metadata().map_err(errno)?;
+        self.signs.records.show(&mut attributes, &Subject::file(&file)).map_err(errno)?;
+        let ino = self.numbers.upper(attributes.ino);
+        let state = State::new(attributes, Shows::Upper(Standing::default()), None);
         let node = self.table.add(|id| Node::new(id, ino, state, None)).ok_or(Errno::NFILE)?;
+        self.stale(&node);
         self.orphans().insert(node.id, Arc::new(file));
         Ok(node)
     }
@@ -96,7 +96,7 @@ impl Tree {
     pub(crate) fn orphan(&self, node: &Node) -> Option<Arc<File>> {
         {
             let state = node.state();
-            if state.stands() || state.upper.is_none() && !state.at.is_empty() {
+            if state.stands() || !state.is_up() && !state.at.is_empty() {
                 return None;
             }
         }
@@ -107,10 +107,9 @@ impl Tree {
     pub(crate) fn came_up_unnamed(&self, node: &Node, file: &Arc<File>) {
         self.orphans().insert(node.id, Arc::clone(file));
         let mut state = node.state();
-        state.upper = Some(Standing::default());
-        state.lower = Lower::No;
-        state.names = Some(0).into();
-        state.stale = true;
+        state.shows = Shows::Upper(Standing::default());
+        state.at.set_shown(Some(0));
+        self.stale(node);
     }
 
     fn orphans(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<u64, Arc<File>>> {
@@ -125,14 +124,13 @@ impl Tree {
     pub(crate) fn keep(&self, node: &Node, dir: &Node, upper: Option<&Dir>, name: &[u8]) -> Result<(), Errno> {
         let (last, up, joining) = {
             let mut state = node.state();
-            let up = state.upper.is_some();
-            if let Lower::AtName(slot) = state.lower
-                && !up
+            let up = state.is_up();
+            if let Shows::AtName(slot) = state.shows
                 && let Some(part) = dir.directory()?.parts.iter().find(|part| part.slot == slot)
                 && state.at.len() <= 1
             {
                 let file = super::lowers::LowerFile { dir: Arc::clone(part), name: name.into() };
-                state.lower = Lower::At(Box::new(file));
+                state.shows = Shows::At(Box::new(file));
             }
             (state.at.len() <= 1 || up && state.at.iter().filter(|at| at.up).count() <= 1, up, state.is_joining())
         };
@@ -150,17 +148,19 @@ impl Tree {
     /// A name of a node is gone.
     pub(crate) fn lost(&self, node: &Node, dir: &Node, cookie: u64) {
         let mut state = node.state();
-        state.at.retain(|at| (at.parent, at.cookie) != (dir.id, cookie));
-        state.names = state.names.get().map(|names| names.saturating_sub(1)).into();
-        if state.upper.is_some() {
-            state.stale = true;
+        state.at.retain(|at| !at.is(dir, cookie));
+        if let Some(shown) = state.at.shown() {
+            state.at.set_shown(Some(shown.saturating_sub(1)));
+        }
+        if state.is_up() {
+            self.stale(node);
         }
         let gone = state.at.is_empty();
         if gone {
             let left = if node.is_directory() { 0 } else { state.kept.nlink().saturating_sub(1) };
             state.kept.change(|metadata| metadata.nlink = left);
-            if node.is_directory() || state.upper.is_none() && state.known() == Known::All {
-                state.names = Some(0).into();
+            if node.is_directory() || !state.is_up() && state.known() == Known::All {
+                state.at.set_shown(Some(0));
             }
         }
         drop(state);
@@ -168,7 +168,7 @@ impl Tree {
             self.handles.forget(Key::Upper(node.id));
         } else if gone && !self.orphans().contains_key(&node.id) {
             // Nothing of it can be read again, and its number on disk may be another file's soon.
-            node.state().stale = false;
+            node.unset(Flag::Stale);
             self.links.forget(node.id);
         }
     }
@@ -205,7 +205,9 @@ impl Tree {
     /// A file of the upper has one more name than it had; `false` for one whose disk says how many.
     pub(crate) fn gained(&self, node: &Node) {
         let mut state = node.state();
-        state.names = state.names.get().map(|names| names.saturating_add(1)).into();
+        if let Some(shown) = state.at.shown() {
+            state.at.set_shown(Some(shown.saturating_add(1)));
+        }
     }
 
     /// Makes a node of a file that is kept without a name, so that a name of its lower file that is looked up shows it. `dir` is where such files are.
@@ -214,7 +216,7 @@ impl Tree {
     /// When it or a layer cannot be read.
     pub(crate) fn find_kept(&self, dir: &Dir, name: &[u8]) -> Result<(), Errno> {
         let Some(seen) = look(dir, name, self.signs, true)? else { return Ok(()) };
-        let disk = seen.attributes.metadata.ino;
+        let disk = seen.attributes.ino;
         // Of one that stands at names all the same the node is there.
         if seen.joining.is_none() || self.links.get((UPPER, disk)).is_some() {
             return Ok(());
@@ -222,7 +224,7 @@ impl Tree {
         let file = dir.open_path(name).map_err(errno)?;
         let ino = seen.ino.unwrap_or_else(|| self.numbers.upper(disk));
         let (standing, attributes) = (Standing::of(&seen), seen.attributes);
-        let state = State::new(attributes, Some(standing), Lower::No, None);
+        let state = State::new(attributes, Shows::Upper(standing), None);
         let node = self.table.add(|id| Node::new(id, ino, state, None)).ok_or(Errno::NFILE)?;
         node.pin();
         self.orphans().insert(node.id, Arc::new(file));
@@ -233,14 +235,13 @@ impl Tree {
     /// Finds out what stands at a name after an operation that failed on its way.
     pub(crate) fn find_out(&self, dir: &Node, names: &mut Names, upper: &Dir, name: &[u8]) {
         self.stale(dir);
-        let known = names.find(name).map(|entry| (entry.cookie, entry.what()));
+        let known = names.find(name).map(|entry| (entry.cookie(), entry.what()));
         // Where marks cannot be read, what is there can be seen by less.
         let stands = look(upper, name, self.signs, false).or_else(|_| {
-            let found = upper.stat_born(name).map_err(errno)?;
-            Ok::<_, Errno>(found.map(|found| {
-                let seen = plain(found.into());
-                super::seen::Seen { whiteout: seen.attributes.metadata.is_whiteout_device(), ..seen }
-            }))
+            let found = upper.stat_if_there(name).map_err(errno)?;
+            Ok::<_, Errno>(
+                found.map(|found| super::seen::Seen { whiteout: found.is_whiteout_device(), ..plain(found) }),
+            )
         });
         let node = match known {
             Some((_, What::Node(id))) => self.node(id),
@@ -248,9 +249,9 @@ impl Tree {
         };
         if let (Some(node), Ok(stands)) = (&node, &stands) {
             let state = node.state();
-            let same = match (stands, &state.upper) {
+            let same = match (stands, state.upper()) {
                 (None, None) => true,
-                (Some(seen), Some(_)) => !seen.whiteout && seen.attributes.metadata.ino == state.kept.ino(),
+                (Some(seen), Some(_)) => !seen.whiteout && seen.attributes.ino == state.kept.ino(),
                 _ => false,
             };
             if same {
@@ -266,7 +267,7 @@ impl Tree {
                 names.set(name, What::Whiteout, FileKind::CharDevice, 0);
             }
             Ok(Some(seen)) => {
-                names.set(name, What::Unseen { part: 0 }, seen.attributes.metadata.kind, 0);
+                names.set(name, What::Unseen { part: 0 }, seen.attributes.kind, 0);
             }
             // What is below shows, if something is; or it cannot be read now.
             Ok(None) | Err(_) => names.complete = false,

@@ -9,7 +9,7 @@ use super::context::Places;
 use super::facts::{Facts, Wanted};
 use super::{Spot, TRIES, Target, Union, errno, name_of, refused};
 use crate::fuse::carry::{CarryError, Cut, Stand};
-use crate::fuse::tree::{Leads, Node, ROOT, Standing, State};
+use crate::fuse::tree::{Flag, Leads, Node, ROOT, Standing, State};
 
 /// What is needed of a file in the upper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Union {
     pub(crate) fn bring_up(&self, node: &Arc<Node>, need: Need) -> Result<(), Errno> {
         let ready = |state: &State| {
             let has = |standing: &Standing| need == Need::Metadata || !standing.metacopy;
-            !state.lacks_names() && state.upper.as_ref().is_some_and(has)
+            !state.lacks_names() && state.upper().is_some_and(has)
         };
         if ready(&node.state()) {
             return Ok(());
@@ -105,7 +105,7 @@ impl Union {
     ) -> Result<Tried, Errno> {
         let unknown = {
             let state = node.state();
-            state.is_joining() && state.names.is_none()
+            state.is_joining() && state.at.shown().is_none()
         };
         if unknown {
             self.tree.gather_all(node)?;
@@ -174,7 +174,7 @@ impl Union {
     pub(super) fn spot_of(&self, node: &Arc<Node>) -> Result<Option<Spot>, Errno> {
         let Ok(at) = node.any_name() else { return Ok(None) };
         let Some(dir) = self.tree.node(at.parent) else { return Ok(None) };
-        let name = match dir.directory()?.read().by_cookie(at.cookie) {
+        let name = match dir.directory()?.read().by_cookie(at.cookie()) {
             Some((_, name)) => name_of(name)?,
             None => return Ok(None),
         };
@@ -185,16 +185,16 @@ impl Union {
     fn settle_names(&self, node: &Arc<Node>) -> Result<(), Errno> {
         let several = {
             let mut state = node.state();
-            if state.upper.is_none() || state.lacks_names() {
+            if !state.is_up() || state.lacks_names() {
                 return Ok(());
             }
             if !state.is_joining() {
-                state.names = None.into();
+                state.at.set_shown(None);
             }
             state.is_joining() || state.at.len() > 1
         };
         self.tree.stands_again(node);
-        if node.state().stale {
+        if node.has(Flag::Stale) {
             self.tree.refresh(node)?;
         }
         if several {
@@ -286,7 +286,7 @@ impl Union {
             };
             let Some(node) = node else { continue };
             let mut state = node.state();
-            let Some(standing) = &mut state.upper else { continue };
+            let Some(standing) = state.upper_mut() else { continue };
             match (mark, is_set) {
                 (Mark::Opaque, is_set) => standing.opaque = is_set,
                 (Mark::Redirect(RedirectKind::Absolute), true) => standing.redirect = Leads::Absolute,

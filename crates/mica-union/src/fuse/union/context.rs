@@ -8,7 +8,7 @@ use mica_sys::{Dir, Errno, File, FileKind, SysError, Time};
 
 use super::{Spot, Union};
 use crate::fuse::carry::{Context, Cut, Joins, New, Source, Stand};
-use crate::fuse::tree::{At as NameAt, Flag, Node, Standing};
+use crate::fuse::tree::{At as NameAt, Flag, Node, Shows, Standing};
 
 /// What one operation knows.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Union {
             Some(directory) => self.tree.at_stated(directory, read)?,
             None => self.tree.at_lower(&self.tree.lower_file(node)?, read)?,
         };
-        let metadata = node.state().kept.attributes().metadata;
+        let metadata = node.state().kept.metadata();
         let rdev = Rdev { major: metadata.rdev_major, minor: metadata.rdev_minor };
         match node.kind {
             FileKind::CharDevice => source.node.kind = Kind::CharDevice(rdev),
@@ -131,7 +131,7 @@ impl Context for Places<'_> {
         let names = node.state().at.clone();
         let spot_of = |at: &NameAt| {
             let dir = self.union.tree.node(at.parent).ok_or(Errno::NOENT)?;
-            let name = match dir.directory()?.read().by_cookie(at.cookie) {
+            let name = match dir.directory()?.read().by_cookie(at.cookie()) {
                 Some((_, name)) => super::name_of(name)?,
                 None => return Err(Errno::NOENT),
             };
@@ -170,7 +170,7 @@ impl Context for Places<'_> {
             .dir
             .directory
             .as_ref()
-            .and_then(|directory| directory.read().find(spot.name.as_bytes()).map(|entry| entry.cookie));
+            .and_then(|directory| directory.read().find(spot.name.as_bytes()).map(|entry| entry.cookie()));
         node.set(Flag::NewName);
         // After an operation that fails later, this number tells whether it is still what stands at the name.
         let stands = self.stand(spot).and_then(|stand| stand.dir.stat(spot.name.as_bytes()));
@@ -178,14 +178,16 @@ impl Context for Places<'_> {
         if let Ok(stands) = stands {
             state.kept.change(|metadata| metadata.ino = stands.ino);
         }
-        let standing = state.upper.get_or_insert_with(|| self.coming.clone());
-        if standing.joining.is_some() {
+        if !state.is_up() {
+            state.shows = Shows::Upper(self.coming.clone());
+        }
+        if state.is_joining() {
             // Whatever stops it now: a name that is not linked shows this.
             node.pin();
         }
-        state.stale = true;
+        node.set(Flag::Stale);
         for at in state.at.iter_mut() {
-            if at.parent == spot.dir.id && Some(at.cookie) == cookie {
+            if cookie.is_some_and(|cookie| at.is(&spot.dir, cookie)) {
                 at.up = true;
             }
         }

@@ -54,7 +54,7 @@ fn leaf_kind(node: &Node, state: &State) -> LeafKind {
 fn here(dir: &Node, node: &Node, cookie: u64, others_matter: bool) -> Option<Here> {
     let state = node.state();
     if let Some(directory) = &node.directory {
-        return Some(match &state.upper {
+        return Some(match state.upper() {
             None => Here::LowerDirectory,
             Some(standing) if directory.parts.is_empty() => Here::Directory(Merge::Alone { opaque: standing.opaque }),
             Some(standing) => Here::Directory(match standing.redirect {
@@ -65,11 +65,11 @@ fn here(dir: &Node, node: &Node, cookie: u64, others_matter: bool) -> Option<Her
         });
     }
     // Without its names nobody knows what it lacks.
-    if state.is_joining() && state.names.is_none() {
+    if state.is_joining() && state.at.shown().is_none() {
         return None;
     }
-    let is_up = state.at.iter().any(|at| (at.parent, at.cookie) == (dir.id, cookie) && at.up);
-    Some(match &state.upper {
+    let is_up = state.at.iter().any(|at| at.is(dir, cookie) && at.up);
+    Some(match state.upper() {
         Some(standing) if is_up => Here::Leaf(UpperLeaf {
             regular: node.kind == FileKind::File,
             data: data(standing),
@@ -84,7 +84,7 @@ fn here(dir: &Node, node: &Node, cookie: u64, others_matter: bool) -> Option<Her
             names: Several::Joining(data(standing), state.known()),
         }),
         None => {
-            let names = match state.names.get() {
+            let names = match state.at.shown() {
                 Some(names) if names > 1 => Several::Several(state.known()),
                 None if state.kept.nlink() > 1 && others_matter => return None,
                 _ => Several::One,
@@ -110,7 +110,7 @@ impl Union {
                     let Some(node) = self.tree.node(id).filter(|node| !node.has_left()) else {
                         return Ok(Facts::Unknown);
                     };
-                    match here(dir, &node, entry.cookie, wanted.others) {
+                    match here(dir, &node, entry.cookie(), wanted.others) {
                         Some(here) => (here, Some(node)),
                         None => return Ok(Facts::Others),
                     }

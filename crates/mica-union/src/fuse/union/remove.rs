@@ -65,7 +65,7 @@ impl Union {
             }
             let stands = matches!(place.here, Here::Leaf(_) | Here::Directory(_));
             self.tree.keep(&node, dir, Some(&*upper).filter(|_| stands), name)?;
-            let cookie = names.of(dir)?.find(name).map_or(0, |entry| entry.cookie);
+            let cookie = names.of(dir)?.find(name).map_or(0, |entry| entry.cookie());
             let mut places = Places::new(self);
             places.dirs.push((dir.id, Arc::clone(&upper)));
             places.old = Some(Spot { dir: Arc::clone(dir), name: name_of(name)?, node: Some(Arc::clone(&node)) });

@@ -209,8 +209,8 @@ impl Union {
         names: &mut Locked<'_>,
     ) -> Result<(), Errno> {
         let Move { from, name, to, new_name, .. } = *how;
-        let old_cookie = names.of(from)?.find(name).map_or(0, |entry| entry.cookie);
-        let new_cookie = names.of(to)?.find(new_name).map_or(0, |entry| entry.cookie);
+        let old_cookie = names.of(from)?.find(name).map_or(0, |entry| entry.cookie());
+        let new_cookie = names.of(to)?.find(new_name).map_or(0, |entry| entry.cookie());
         if how.how == How::Exchange {
             let Some(new) = new else { return Err(Errno::IO) };
             // Neither is without a name at any moment: that would be a file that was removed.
@@ -253,5 +253,5 @@ fn below_is(place: &Place) -> bool {
 
 /// A node goes to another name.
 fn forget_name(node: &Node, dir: &Node, cookie: u64) {
-    node.state().at.retain(|at| (at.parent, at.cookie) != (dir.id, cookie));
+    node.state().at.retain(|at| !at.is(dir, cookie));
 }

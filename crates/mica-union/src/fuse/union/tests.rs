@@ -72,7 +72,7 @@ fn what_a_crash_left_half_linked_is_one_file_at_the_next_mount() {
         for name in ["b/c", "b/d"] {
             assert_eq!(both.node(name).unwrap().id, node.id, "{name}");
         }
-        assert_eq!(both.union().tree.attributes(&node).unwrap().metadata.nlink, 3);
+        assert_eq!(both.union().tree.attributes(&node).unwrap().nlink, 3);
         assert_eq!(b.stat(b"c").unwrap().nlink, 3);
         assert_eq!(b.get_xattr(b"d", Marks::Trusted.joining()).unwrap(), None);
         both.assert_same("the names are linked");
@@ -215,7 +215,7 @@ fn what_came_up_is_known_when_the_operation_fails_after_that() {
             let upper = union.tree.upper_dir(&root).unwrap();
             union.tree.find_out(&root, &mut root.directory().unwrap().write(), &upper, name.as_bytes());
             assert_eq!(both.node(name).unwrap().id, node.id, "{name}");
-            assert!(union.tree.attributes(&node).unwrap().metadata.nlink > 0, "{name}");
+            assert!(union.tree.attributes(&node).unwrap().nlink > 0, "{name}");
         }
     });
 }
@@ -279,7 +279,7 @@ fn a_file_comes_up_at_names_that_nobody_asked_for() {
         for name in ["c/three", "e/f/two"] {
             assert_eq!(both.node(name).unwrap().id, one.id, "{name}");
         }
-        assert_eq!(both.union().tree.attributes(&one).unwrap().metadata.nlink, 3);
+        assert_eq!(both.union().tree.attributes(&one).unwrap().nlink, 3);
         both.assert_same("one file");
     });
 }
@@ -292,7 +292,7 @@ fn a_file_that_is_found_again_has_the_names_that_are_left() {
     let mut both = Both::new(&[lower], Features::Full, false);
     let links = |both: &Both| {
         let node = both.node("b").unwrap();
-        both.union().tree.attributes(&node).unwrap().metadata.nlink
+        both.union().tree.attributes(&node).unwrap().nlink
     };
     assert_eq!(links(&both), 3);
     let union = both.union();

@@ -89,7 +89,7 @@ impl Machine {
 
     fn read(&self, node: &Node) -> Vec<u8> {
         let mut backing = self.union().tree.open_content(node, Access::Read).unwrap();
-        let size = usize::try_from(self.union().tree.attributes(node).unwrap().metadata.size).unwrap();
+        let size = usize::try_from(self.union().tree.attributes(node).unwrap().size).unwrap();
         let mut content = backing.file.read_all(u64::MAX).unwrap();
         content.truncate(size);
         content
@@ -104,7 +104,7 @@ impl Machine {
         let node = found.unwrap_or_else(|| panic!("{path} is missing after {after}"));
         assert!(self.read(&node) == self.contents[*number], "{path} after {after}");
         let names = self.names.values().filter(|other| *other == number).count();
-        let links = self.union().tree.attributes(&node).unwrap().metadata.nlink;
+        let links = self.union().tree.attributes(&node).unwrap().nlink;
         // Of names that were removed and never found before, nobody knows.
         assert!(links >= u64::try_from(names).unwrap(), "{path} has {names} names and shows {links} after {after}");
     }
