@@ -110,6 +110,8 @@ pub(crate) struct Tree {
     orphans: Mutex<HashMap<u64, Arc<File>>>,
     most_orphans: usize,
     idle: AtomicU64,
+    /// How many nodes went since their memory was last given back.
+    gone: AtomicU64,
 }
 
 fn errno(error: SysError) -> Errno {
@@ -213,6 +215,7 @@ impl Tree {
             orphans: Mutex::default(),
             most_orphans: most_handles,
             idle: AtomicU64::new(0),
+            gone: AtomicU64::new(0),
         };
         tree.make_root().map_err(|errno| UnionError::Open {
             driver: DRIVER,

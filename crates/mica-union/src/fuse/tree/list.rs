@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mica_sys::{Dir, DirEntry, Errno, FileKind};
+use mica_sys::{Dir, DirEntry, Errno, FileKind, heap};
 
 use super::named;
 use super::names::What;
@@ -27,6 +27,9 @@ pub(crate) struct Listed<'a> {
 
 /// How many names are taken at once, without the names being locked while the caller looks at them.
 const BATCH: usize = 128;
+
+/// So many nodes that went leave some megabytes.
+const MANY_GONE: u64 = 1 << 15;
 
 impl Tree {
     /// Lists the names of a directory from where the name with a cookie was listed, 0 being before the first, the newest name first: what is made meanwhile is not listed, so that
@@ -201,7 +204,7 @@ impl Tree {
 
     /// Drops a node, and those above it that were there for it alone.
     fn drop_idle(&self, node: &Arc<Node>) {
-        let mut above = vec![Arc::clone(node)];
+        let (mut above, mut gone) = (vec![Arc::clone(node)], 0);
         while let Some(node) = above.pop() {
             if node.id == ROOT || self.is_needed(&node) || !node.leave() {
                 continue;
@@ -221,6 +224,12 @@ impl Tree {
             self.drop_orphan(node.id);
             self.handles.forget(super::Key::Upper(node.id));
             self.table.remove(node.id);
+            gone += 1;
+        }
+        if self.gone.fetch_add(gone, Ordering::Relaxed) >= MANY_GONE
+            && self.gone.swap(0, Ordering::Relaxed) >= MANY_GONE
+        {
+            heap::give_back();
         }
     }
 
