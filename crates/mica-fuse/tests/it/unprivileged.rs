@@ -259,3 +259,33 @@ fn podman_of_a_user_with_one_id_works_too() {
         assert_eq!(work(ours), wanted);
     });
 }
+
+/// Nothing is given away on disk, so who may give no file away keeps owners all the same.
+#[test]
+fn owners_are_kept_in_attributes_without_privilege() {
+    needs!(root, fuse, ordinary_user, program "fusermount3", program "setfattr");
+    in_mount_namespace(|| {
+        let user = User::new(OrdinaryUser::without_range());
+        let record = "setfattr -n user.containers.override_stat -v";
+        user.run(&format!("{record} 0:0:0777 lower/d; {record} 33:34:0666 lower/d/b; {record} 5:5:04755 lower/a"));
+        let work =
+            "mv mnt/d/b mnt/d/c; echo more >>mnt/d/c; touch mnt/d/new; chmod 4711 mnt/d/new; ln -s new mnt/d/link";
+        let shown = "stat -c '%n %u:%g %a' mnt/a mnt/d mnt/d/c mnt/d/new mnt/d/link";
+        let own = user.run("echo $(id -u):$(id -g)");
+        let wanted = format!(
+            "mnt/a 5:5 4755\nmnt/d 0:0 777\nmnt/d/c 33:34 666\nmnt/d/new {0} 4711\nmnt/d/link {0} 777\nb\nmore\n",
+            own.trim()
+        );
+        let mounted = format!("$M -o $O,xattr_permissions=2 mnt; {work}; {shown}; cat mnt/d/c; fusermount3 -u mnt");
+        assert_eq!(user.run(&mounted), wanted);
+        user.is_left_alone();
+        let again = format!("$M -o $O,xattr_permissions=2 mnt; {shown}; cat mnt/d/c; fusermount3 -u mnt");
+        assert_eq!(user.run(&again), wanted, "at the next mount");
+        user.is_left_alone();
+        // On disk all is the user's, and nobody else's to read.
+        let on_disk = user.run("find upper -type f -printf '%U:%G %m\\n' | sort -u");
+        assert_eq!(on_disk, format!("{} 600\n", own.trim()));
+        let refused = user.said("$M -o $O,xattr_permissions=1 mnt");
+        assert!(refused.code != Some(0) && refused.err.contains("keeps no security.* attributes"), "{refused:?}");
+    });
+}
