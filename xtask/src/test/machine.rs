@@ -63,8 +63,22 @@ const NEEDS: &[Need] = &[
 
 /// Programs of packages that every Debian has (`Essential: yes`), which tests ask for all the same.
 #[cfg(test)]
-const ESSENTIAL: [&str; 12] =
-    ["bash", "chroot", "dpkg-deb", "du", "flock", "gzip", "mknod", "script", "setpriv", "setsid", "sh", "stty"];
+const ESSENTIAL: [&str; 14] = [
+    "bash",
+    "chroot",
+    "dpkg-deb",
+    "du",
+    "fallocate",
+    "flock",
+    "gzip",
+    "mknod",
+    "prlimit",
+    "script",
+    "setpriv",
+    "setsid",
+    "sh",
+    "stty",
+];
 
 /// What a test of the gate itself asks for.
 #[cfg(test)]
