@@ -124,7 +124,8 @@ impl Server {
     fn fill_what_goes(&self, parent: &Arc<Node>, name: &[u8]) {
         let Ok(Some(node)) = self.union.tree.lookup(parent, name) else { return };
         let is_metacopy = node.state().upper().is_some_and(|standing| standing.metacopy);
-        if is_metacopy && self.content.find(node.id).is_some() {
+        // Where opens are not told, each may be open.
+        if is_metacopy && (self.without_opens || self.content.find(node.id).is_some()) {
             // ignored: a disk that is full must not keep anybody from removing a file. What was open is still read.
             self.bring_up_content(&node).ok();
         }
