@@ -8,10 +8,11 @@ mod attributes;
 mod names;
 mod remove;
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::error::{Result, SysError};
@@ -44,6 +45,9 @@ pub(crate) fn component(call: &'static str, name: &[u8]) -> Result<()> {
     }
     Ok(())
 }
+
+/// Bytes of names that are asked for at once: those of some thousand.
+const LISTED: usize = 32 << 10;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -179,13 +183,37 @@ impl Dir {
     /// # Errors
     /// `getdents`'s.
     pub fn read_dir(&self) -> Result<Vec<DirEntry>> {
-        let wrong = |errno| SysError::new("getdents", b"", errno);
-        look("getdents", b"")?;
         // A descriptor of its own: reading moves the position, which clones share.
-        let fd = rustix::fs::openat(&self.fd, c".", DIRECTORY, Mode::empty()).map_err(wrong)?;
+        let fd = rustix::fs::openat(&self.fd, c".", DIRECTORY, Mode::empty())
+            .map_err(|errno| SysError::new("getdents", b"", errno))?;
+        self.entries(&fd)
+    }
+
+    /// [`read_dir`](Self::read_dir) by this very handle, which spares opening another. Whoever has a [clone](Self::try_clone) of it must not read by that meanwhile.
+    ///
+    /// # Errors
+    /// `getdents`'s.
+    pub fn read_dir_here(&mut self) -> Result<Vec<DirEntry>> {
+        match rustix::fs::seek(&self.fd, SeekFrom::Start(0)) {
+            // Opened for its path alone: the other way says what is wrong with reading it.
+            Err(Errno::BADF) => self.read_dir(),
+            Err(errno) => Err(SysError::new("lseek", b"", errno)),
+            Ok(_) => self.entries(&self.fd),
+        }
+    }
+
+    /// What is left to read by `fd`, a handle of this directory.
+    fn entries(&self, fd: &OwnedFd) -> Result<Vec<DirEntry>> {
+        look("getdents", b"")?;
         let mut entries = Vec::new();
-        for entry in rustix::fs::Dir::new(fd).map_err(wrong)? {
-            let entry = entry.map_err(wrong)?;
+        let mut buffer = [MaybeUninit::<u8>::uninit(); LISTED];
+        let mut listed = RawDir::new(fd, &mut buffer);
+        while let Some(entry) = listed.next() {
+            let entry = match entry {
+                // It was removed.
+                Err(Errno::NOENT) => break,
+                entry => entry.map_err(|errno| SysError::new("getdents", b"", errno))?,
+            };
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;

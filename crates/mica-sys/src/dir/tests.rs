@@ -194,6 +194,31 @@ fn a_removal_stops_when_its_time_is_over_and_goes_on_later() {
 }
 
 #[test]
+fn a_handle_that_is_read_by_begins_anew_each_time() {
+    let scratch = Scratch::new();
+    let dir = scratch.dir();
+    dir.mkdir(b"many", 0o755).unwrap();
+    let mut many = dir.open_dir(b"many").unwrap();
+    // More than are asked for at once.
+    let mut wanted: Vec<Vec<u8>> = (0..600).map(|number| format!("{number:0>200}").into_bytes()).collect();
+    for name in &wanted {
+        drop(many.create_file(name, 0o600).unwrap());
+    }
+    wanted.sort();
+    let sorted = |entries: Vec<DirEntry>| {
+        let mut names: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        names
+    };
+    for _ in 0..2 {
+        assert_eq!(sorted(many.read_dir_here().unwrap()), wanted);
+        assert_eq!(sorted(many.read_dir().unwrap()), wanted);
+    }
+    dir.remove_tree(b"many").unwrap();
+    assert_eq!(many.read_dir_here().unwrap(), []);
+}
+
+#[test]
 fn an_atomic_write_replaces_and_leaves_nothing_else() {
     let scratch = Scratch::new();
     let dir = scratch.dir();

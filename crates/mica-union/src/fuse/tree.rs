@@ -481,7 +481,11 @@ impl Tree {
         }
         let below = Self::directory_at(parts, stated, lower);
         let ino = seen.ino.unwrap_or(ino);
-        self.add(dir, names, name, ino, kind, Some(below), true, |at| state(seen.attributes, at))
+        let node = self.add(dir, names, name, ino, kind, Some(below), true, |at| state(seen.attributes, at))?;
+        if let Some(open) = seen.open {
+            self.handles.put(Key::Upper(node.id), &Arc::new(open));
+        }
+        Ok(node)
     }
 
     /// The number of the lower file at the same path, for what cannot carry the mark that has it: symlinks, pipes, sockets and devices take no attribute with the prefix

@@ -86,10 +86,19 @@ impl Handles {
     }
 
     pub(crate) fn forget(&self, key: Key) {
-        let Some(shard) = self.shard(key) else { return };
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((used, _)) = shard.by_key.remove(&key) {
-            shard.by_use.remove(&used);
-        }
+        drop(self.remove(key));
+    }
+
+    /// The handle `dir` with nobody else who holds it, taken out of here; it itself where somebody does.
+    pub(crate) fn alone(&self, key: Key, dir: Arc<Dir>) -> Result<Dir, Arc<Dir>> {
+        drop(self.remove(key));
+        Arc::try_unwrap(dir)
+    }
+
+    fn remove(&self, key: Key) -> Option<Arc<Dir>> {
+        let mut shard = self.shard(key)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let (used, dir) = shard.by_key.remove(&key)?;
+        shard.by_use.remove(&used);
+        Some(dir)
     }
 }

@@ -105,9 +105,9 @@ impl Tree {
                 parts.push((part.slot, self.lowers.layer(part.slot)?.dev, entries));
                 continue;
             }
-            let open = self.lower_dir(part)?;
+            let (open, entries) = self.lowers.read(part, &self.handles)?;
             let dev = open.metadata().map_err(errno)?.dev;
-            let entries = self.names_of(&open, self.lowers.has_named_whiteouts())?;
+            let entries = self.names_of(&open, entries, part.may_mark, self.lowers.has_named_whiteouts())?;
             if directory.parts.len() > 1 {
                 part.was_listed(&entries);
             }
@@ -125,7 +125,10 @@ impl Tree {
             if upper.is_none() && dir.is_up() {
                 continue;
             }
-            let above = upper.map(|upper| self.names_of(&upper, false)).transpose()?.unwrap_or_default();
+            let above = match upper {
+                Some(upper) => self.names_of(&upper, upper.read_dir().map_err(errno)?, true, false)?,
+                None => Vec::new(),
+            };
             let most = parts.iter().map(|(_, _, entries)| entries.len()).chain([above.len()]).max();
             names.expect(most.unwrap_or(0));
             for entry in above {
@@ -159,10 +162,10 @@ impl Tree {
         Err(Errno::AGAIN)
     }
 
-    /// The names in one directory of one layer, and which of them are whiteouts; with `named`, by their names besides.
-    fn names_of(&self, dir: &Dir, named: bool) -> Result<Vec<Found>, Errno> {
-        let entries = dir.read_dir().map_err(errno)?;
-        let marked = dir.get_own_xattr(self.signs.marks.opaque()).map_err(errno)?.is_some_and(|value| value == b"x");
+    /// The names that were read in one directory of one layer, and which of them are whiteouts: by attributes where they may be marked so, with `named` by their names besides.
+    fn names_of(&self, dir: &Dir, entries: Vec<DirEntry>, may_mark: bool, named: bool) -> Result<Vec<Found>, Errno> {
+        let opaque = || dir.get_own_xattr(self.signs.marks.opaque()).map_err(errno);
+        let marked = may_mark && opaque()?.is_some_and(|value| value == b"x");
         let found = entries.into_iter().map(|found| {
             let whiteout = match found.kind {
                 FileKind::CharDevice => {

@@ -17,7 +17,7 @@ use super::indexed::Indexed;
 use super::list::Found;
 use super::named;
 use super::names::hash;
-use super::seen::{Seen, Signs, look, look_at_self};
+use super::seen::{Seen, Signs, look, look_at_part, look_at_self};
 
 /// One lower, open.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct LowerDir {
     place: Option<(Arc<Self>, Box<[u8]>)>,
     /// Its record, where the layer has an index.
     pub(crate) record: Option<u32>,
+    /// Whiteouts in it may be attributes.
+    pub(super) may_mark: bool,
     /// Numbers made of all that its layer says in it, in their order, once it was listed among other parts.
     listed: OnceLock<Box<[u32]>>,
 }
@@ -50,10 +52,10 @@ fn mark_of(name: &[u8]) -> u32 {
 }
 
 impl LowerDir {
-    fn new(slot: u16, place: Option<(Arc<Self>, Box<[u8]>)>, record: Option<u32>) -> Arc<Self> {
+    fn new(slot: u16, place: Option<(Arc<Self>, Box<[u8]>)>, record: Option<u32>, may_mark: bool) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { slot, id, place, record, listed: OnceLock::new() })
+        Arc::new(Self { slot, id, place, record, may_mark, listed: OnceLock::new() })
     }
 
     /// Is told all that its layer says in it. A lower does not change, so what is not among this need not be looked for: a directory of many layers is in few of those that have the
@@ -71,8 +73,8 @@ impl LowerDir {
         self.listed.get().is_some_and(|marks| marks.binary_search(&mark_of(name)).is_err())
     }
 
-    fn child(self: &Arc<Self>, name: &[u8], record: Option<u32>) -> Arc<Self> {
-        Self::new(self.slot, Some((Arc::clone(self), name.into())), record)
+    fn child(self: &Arc<Self>, name: &[u8], seen: &Seen) -> Arc<Self> {
+        Self::new(self.slot, Some((Arc::clone(self), name.into())), seen.record, seen.may_mark)
     }
 
     /// The directory that it is in, and its name there; the root has none.
@@ -152,10 +154,15 @@ impl Merge {
         if self.parts.is_empty() {
             self.ino = attributes.ino;
         }
-        if self.attributes.as_ref().is_none_or(|(_, _, only_implied)| *only_implied && !implicit) {
+        if !self.is_stated() && (self.attributes.is_none() || !implicit) {
             self.attributes = Some((attributes, self.parts.len(), implicit));
         }
         self.parts.push(part);
+    }
+
+    /// Whether the attributes that show are known.
+    fn is_stated(&self) -> bool {
+        self.attributes.as_ref().is_some_and(|(_, _, only_implied)| !only_implied)
     }
 
     fn append(&mut self, below: Merged) {
@@ -184,7 +191,7 @@ pub(crate) struct Lowers {
 
 impl Lowers {
     pub(crate) fn new(layers: Vec<Layer>, signs: Signs, named: bool) -> Self {
-        let root = |(slot, layer): (u16, &Layer)| LowerDir::new(slot, None, layer.indexed.as_ref().map(|_| 0));
+        let root = |(slot, layer): (u16, &Layer)| LowerDir::new(slot, None, layer.indexed.as_ref().map(|_| 0), true);
         let roots = (0..).zip(&layers).map(root).collect();
         Self { layers, roots, signs, named, devices: Devices::default() }
     }
@@ -240,8 +247,28 @@ impl Lowers {
         Ok(open)
     }
 
-    /// What one directory of one layer has at a name.
-    pub(crate) fn in_dir(&self, dir: &Arc<LowerDir>, name: &[u8], handles: &Handles) -> Result<Option<Seen>, Errno> {
+    /// A handle of a directory, and all names in it.
+    pub(super) fn read(&self, dir: &Arc<LowerDir>, handles: &Handles) -> Result<(Arc<Dir>, Vec<DirEntry>), Errno> {
+        let key = Key::Lower(dir.id);
+        // Reading moves the position of a handle: who has it alone reads by it, and beside a shared one another is opened.
+        let (open, entries) = match handles.alone(key, self.open(dir, handles)?) {
+            Ok(mut alone) => {
+                let entries = alone.read_dir_here();
+                (Arc::new(alone), entries)
+            }
+            Err(shared) => {
+                let entries = shared.read_dir();
+                (shared, entries)
+            }
+        };
+        if dir.place.is_some() {
+            handles.put(key, &open);
+        }
+        Ok((open, entries.map_err(|error| error.errno())?))
+    }
+
+    /// What one directory of one layer has at a name; with `stated`, without the attributes of a directory.
+    fn in_dir(&self, dir: &Arc<LowerDir>, name: &[u8], stated: bool, handles: &Handles) -> Result<Option<Seen>, Errno> {
         if let (Some(record), Some(indexed)) = (dir.record, &self.layer(dir.slot)?.indexed) {
             return indexed.child(record, name);
         }
@@ -249,8 +276,11 @@ impl Lowers {
             return Ok(None);
         }
         let open = self.open(dir, handles)?;
-        let mut seen = look(&open, name, self.signs, false)?;
-        if let Some(seen) = &mut seen {
+        let mut seen =
+            if stated { look_at_part(&open, name, self.signs)? } else { look(&open, name, self.signs, false)? };
+        if let Some(seen) = &mut seen
+            && !(stated && seen.is_directory())
+        {
             let found = &mut seen.attributes;
             found.ino = self.number(dir.slot, found.dev, found.ino)?;
         }
@@ -262,7 +292,7 @@ impl Lowers {
         let mut merge = Merge::default();
         let mut name = Cow::Borrowed(name);
         for part in parts {
-            let Some(seen) = self.in_dir(part, &name, handles)? else { continue };
+            let Some(mut seen) = self.in_dir(part, &name, merge.is_stated(), handles)? else { continue };
             if seen.whiteout {
                 break;
             }
@@ -276,7 +306,12 @@ impl Lowers {
                 let file = LowerFile { dir: Arc::clone(part), name: name.as_ref().into() };
                 return Ok(Shown::Leaf(file, Box::new(seen)));
             }
-            merge.add(part.child(&name, seen.record), seen.attributes, seen.implicit);
+            let child = part.child(&name, &seen);
+            if let Some(open) = seen.open.take() {
+                // Who looked for it opens it next.
+                handles.put(Key::Lower(child.id), &Arc::new(open));
+            }
+            merge.add(child, seen.attributes, seen.implicit);
             if seen.opaque {
                 break;
             }

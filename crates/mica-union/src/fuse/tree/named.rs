@@ -63,7 +63,10 @@ pub(crate) fn by_names(dir: &Dir, name: &[u8], seen: Option<Seen>) -> Result<Opt
         (Some(seen), Some(_)) => Some(Seen { opaque: true, ..seen }),
         (Some(mut seen), None) => {
             if !seen.opaque {
-                seen.opaque = is_opaque(&dir.open_dir(name).map_err(errno)?)?;
+                seen.opaque = match &seen.open {
+                    Some(open) => is_opaque(open)?,
+                    None => is_opaque(&dir.open_dir(name).map_err(errno)?)?,
+                };
             }
             Some(seen)
         }

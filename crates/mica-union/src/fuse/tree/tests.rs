@@ -124,6 +124,35 @@ fn a_listed_directory_of_many_layers_shows_what_it_showed_before() {
     assert_eq!(named(true), named(false));
 }
 
+/// Each reads by the handle that its walk has kept, and no two by one.
+#[test]
+fn a_directory_that_many_list_at_once_is_whole_for_each() {
+    needs!(root);
+    let mut lowers = [Literal::new(), Literal::new()];
+    for (number, lower) in lowers.iter_mut().enumerate() {
+        for name in 0..600 {
+            lower.name(&format!("d/{number}.{name}")).content("").end();
+        }
+    }
+    let stack = Stack::new(None, &lowers);
+    for _ in 0..20 {
+        let tree = stack.tree();
+        let d = tree.lookup(&tree.root().unwrap(), b"d").unwrap().unwrap();
+        let parts = &d.directory().unwrap().parts;
+        let begin = std::sync::Barrier::new(8);
+        let read = || {
+            begin.wait();
+            let read = |part| tree.lowers.read(part, &tree.handles).unwrap().1.len();
+            [0; 4].map(|_| parts.iter().map(read).sum::<usize>())
+        };
+        let found = std::thread::scope(|scope| {
+            let threads = [(); 8].map(|()| scope.spawn(read));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(found, [[1200; 4]; 8]);
+    }
+}
+
 fn literals() -> [Literal; 3] {
     let upper = tree! {
         "/" mode 0o700;
