@@ -75,7 +75,7 @@ impl Index {
             return Err(corrupt("it is of a version that this program does not know"));
         }
         let records = u64_at(&bytes, 16).and_then(|records| u32::try_from(records).ok()).filter(|records| *records > 0);
-        let records = records.ok_or(corrupt("its count of records makes no sense"))?;
+        let records = records.ok_or_else(|| corrupt("its count of records makes no sense"))?;
         let heap = u64_at(&bytes, 56).and_then(|heap| usize::try_from(heap).ok());
         let length = heap.and_then(|heap| heap_start(records)?.checked_add(heap));
         if length != Some(bytes.len()) {
@@ -154,7 +154,9 @@ impl Index {
     pub fn record(&self, number: u32) -> Result<Record<'_>> {
         let start = usize::try_from(number).ok().and_then(|number| number.checked_mul(RECORD)?.checked_add(HEADER));
         let bytes = start.filter(|_| number < self.records).and_then(|start| self.bytes.get(start..)?.first_chunk());
-        bytes.map(|bytes| Record { index: self, number, bytes }).ok_or(corrupt("a record is asked for that it has not"))
+        bytes
+            .map(|bytes| Record { index: self, number, bytes })
+            .ok_or_else(|| corrupt("a record is asked for that it has not"))
     }
 
     /// The record of `path`; `None` when the layer does not speak of it.
@@ -182,7 +184,7 @@ impl Index {
         start
             .zip(end)
             .and_then(|(start, end)| self.bytes.get(start..end))
-            .ok_or(corrupt("a record points past the end"))
+            .ok_or_else(|| corrupt("a record points past the end"))
     }
 }
 
@@ -325,7 +327,7 @@ impl<'a> Record<'a> {
         while low < high {
             let middle = low + (high - low) / 2;
             let record = self.index.record(middle)?;
-            let inside = record.path_bytes()?.get(skip..).ok_or(corrupt("a record is not in its directory"))?;
+            let inside = record.path_bytes()?.get(skip..).ok_or_else(|| corrupt("a record is not in its directory"))?;
             match compare(inside, name) {
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
@@ -393,7 +395,7 @@ impl<'a> Record<'a> {
 
     fn xattrs(&self) -> Result<Xattrs> {
         let packed = self.index.heap(self.u32(at::XATTRS), self.u32(at::XATTRS_LENGTH))?;
-        unpack_xattrs(packed).ok_or(corrupt("a record's attributes are cut off"))
+        unpack_xattrs(packed).ok_or_else(|| corrupt("a record's attributes are cut off"))
     }
 }
 
