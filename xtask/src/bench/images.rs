@@ -113,6 +113,17 @@ pub(super) fn of_layers(session: &Session, layers: u64) -> Result<Image> {
     })
 }
 
+/// An image whose layers are what these directories have, lowest first.
+pub(super) fn of_directories(session: &Session, name: &str, directories: &[PathBuf]) -> Result<Image> {
+    kept(session, name, Forms::Docker, |to| {
+        for (number, directory) in directories.iter().enumerate() {
+            let archive = to.join(format!("{number}.tar"));
+            Line::new("tar").arg("-C").path(directory).arg("-cf").path(&archive).arg(".").run()?;
+        }
+        Ok(directories.len())
+    })
+}
+
 /// An archive of so many images, each of one layer of its own.
 pub(super) fn many(session: &Session, images: u64) -> Result<Image> {
     let dir = session.home.join("images").join(format!("images-{images}"));

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Work;
 use crate::bench::daemon::Daemon;
+use crate::bench::images;
 use crate::bench::job::{Entrant, Job, Step};
 use crate::bench::line::Line;
 use crate::bench::meter::compile;
@@ -245,21 +246,33 @@ pub(super) fn first(session: &Session) -> Result<Job> {
         warm_ups: 1,
     };
     let mut job = job(session, &task)?;
-    job.contenders.insert(0, Entrant::of("mica, index", Role::Ours, indexed(session, &tree(session)?)));
+    let tree = tree(session)?;
+    let import = |mica: Line, folder: &Path| {
+        let archive = folder.join("tree.tar");
+        Line::new("tar").arg("-C").path(&tree).args(["--exclude=./one", "-cf"]).path(&archive).arg(".").run()?;
+        mica.arg("import").path(&archive).arg("bench/tree").run()?;
+        Ok("bench/tree")
+    };
+    let work = indexed(session, "indexed", FIRST, import);
+    job.contenders.insert(0, Entrant::of("mica, index", Role::Ours, work));
     Ok(job)
 }
 
-/// A container over a layer that a store has, which has an index.
-fn indexed(session: &Session, tree: &Path) -> Result<Work> {
-    let folder = session.folder("indexed")?;
-    let (mica, archive, place) = (session.mica(&folder), folder.join("tree.tar"), folder.join("place"));
-    Line::new("tar").arg("-C").path(tree).args(["--exclude=./one", "-cf"]).path(&archive).arg(".").run()?;
-    mica.clone().arg("import").path(&archive).arg("bench/tree").run()?;
-    mica.clone().args(["create", "--driver", "fuse", "--name", "tree", "bench/tree", "true"]).run()?;
+/// A container over layers that a store has, which have indexes: those of the image that `image` puts there and names.
+fn indexed(
+    session: &Session,
+    name: &str,
+    script: &str,
+    image: impl FnOnce(Line, &Path) -> Result<&'static str>,
+) -> Result<Work> {
+    let folder = session.folder(name)?;
+    let (mica, place) = (session.mica(&folder), folder.join("place"));
+    let image = image(mica.clone(), &folder)?;
+    mica.clone().args(["create", "--driver", "fuse", "--name", "tree", image, "true"]).run()?;
     let mount = format!("\"$0\" \"$@\" > {}", place.display());
     let unmounted = Step::Try(mica.clone().args(["umount", "tree"]));
     let mounted = Step::Run(mica.args(["mount", "tree"]).under(Line::shell(mount)));
-    let line = Line::shell(format!("M=$(cat {}); {FIRST}", place.display()));
+    let line = Line::shell(format!("M=$(cat {}); {script}", place.display()));
     Ok(Work { reset: vec![unmounted.clone(), mounted], line, after: vec![unmounted], ..Work::default() })
 }
 
@@ -421,9 +434,20 @@ pub(super) fn layers(session: &Session) -> Result<Job> {
             contenders.push(Entrant::of(&name, role, place.and_then(|place| work(&place, &task, &helper))));
         }
     }
+    for (count, lowers) in [("1", vec![one]), ("128", many)] {
+        let load = |mica: Line, _: &Path| {
+            let lowest_first: Vec<PathBuf> = lowers.into_iter().rev().collect();
+            let image = images::of_directories(session, &format!("union-{count}"), &lowest_first)?;
+            mica.args(["load", "-q", "-i"]).path(image.docker()).run()?;
+            Ok(images::NAME)
+        };
+        let work = indexed(session, &format!("indexed{count}"), task.script, load);
+        contenders.push(Entrant::of(&format!("mica, index, {count}"), Role::Ours, work));
+    }
     Ok(Job {
         what: task.what.to_owned(),
-        fair: "Every directory has its twenty files in twenty of the layers.".to_owned(),
+        fair: "Every directory has its twenty files in twenty of the layers. With an index: the layers are a store's, and mounted as a container's."
+            .to_owned(),
         rounds: (task.rounds)(session),
         warm_ups: task.warm_ups,
         contenders,
