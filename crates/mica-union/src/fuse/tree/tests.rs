@@ -124,6 +124,28 @@ fn a_listed_directory_of_many_layers_shows_what_it_showed_before() {
     assert_eq!(named(true), named(false));
 }
 
+/// The mark of its directory says that there are some: they are found when it is read, below the root and in it.
+#[test]
+fn whiteouts_that_are_attributes_are_no_names_of_a_listed_directory() {
+    needs!(root);
+    let lowers = [tree! { "gone" = ""; "d/gone" = ""; "d/empty" = ""; }, tree! { "gone" = "1"; "d/gone" = "1"; }];
+    let stack = Stack::new(None, &lowers);
+    let root = Dir::open(&stack.dirs.lowers[0]).unwrap();
+    let marks = Marks::Trusted;
+    for dir in [&root, &root.open_dir(b"d").unwrap()] {
+        dir.set_own_xattr(marks.opaque(), b"x").unwrap();
+        dir.set_xattr(b"gone", marks.whiteout(), b"y").unwrap();
+    }
+    let tree = stack.tree();
+    let root = tree.root().unwrap();
+    let d = tree.lookup(&root, b"d").unwrap().unwrap();
+    for (dir, wanted) in [(&root, &b"d"[..]), (&d, b"empty")] {
+        let directory = dir.directory().unwrap();
+        tree.complete(dir, directory).unwrap();
+        assert_eq!(directory.read().shown().map(|(_, name)| name.to_vec()).collect::<Vec<_>>(), [wanted]);
+    }
+}
+
 /// Each reads by the handle that its walk has kept, and no two by one.
 #[test]
 fn a_directory_that_many_list_at_once_is_whole_for_each() {
@@ -131,7 +153,7 @@ fn a_directory_that_many_list_at_once_is_whole_for_each() {
     let mut lowers = [Literal::new(), Literal::new()];
     for (number, lower) in lowers.iter_mut().enumerate() {
         for name in 0..600 {
-            lower.name(&format!("d/{number}.{name}")).content("").end();
+            lower.name(format!("d/{number}.{name}")).content("").end();
         }
     }
     let stack = Stack::new(None, &lowers);
