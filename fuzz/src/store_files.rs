@@ -117,6 +117,7 @@ fn fill(options: &StoreOptions) -> Result<(), StoreError> {
             layers: layers.to_vec(),
             root: store.lowers(&layers)?.root,
             settings: serde_json::json!({"command": ["sh"]}),
+            is_answered_for: false,
         },
     )?;
     let locked = store.lock_container(container.id())?;
