@@ -75,7 +75,11 @@ impl Place {
 
     /// What mounts it, in the background; `front`: what serves it in the foreground.
     fn line(&self, front: bool) -> Line {
-        let lowers: Vec<String> = self.lowers.iter().map(|lower| lower.display().to_string()).collect();
+        let near = self.near();
+        let name = |lower: &PathBuf| {
+            near.and_then(|near| lower.strip_prefix(near).ok()).unwrap_or(lower).display().to_string()
+        };
+        let lowers: Vec<String> = self.lowers.iter().map(name).collect();
         let (upper, work) = (self.at("upper").display().to_string(), self.at("work").display().to_string());
         let mut options = format!("lowerdir={},upperdir={upper},workdir={work}", lowers.join(":"));
         let line = self.program.clone();
@@ -88,7 +92,17 @@ impl Place {
                 if front { line.arg("-f") } else { line }
             }
         };
-        line.arg("-o").arg(options).path(self.mounted())
+        let line = line.arg("-o").arg(options).path(self.mounted());
+        match near {
+            Some(near) => line.under(Line::shell("cd \"$0\"; exec \"$@\"").path(near)),
+            None => line,
+        }
+    }
+
+    /// Where mount(8) of many lowers stands: their names fit the page of options that mount(2) takes, and their paths do not.
+    fn near(&self) -> Option<&Path> {
+        let is_long = self.shows == Shows::Overlay && self.lowers.len() > 1;
+        self.lowers.first().filter(|_| is_long).and_then(|first| first.parent())
     }
 
     /// Unmounts it, forgets what was written, and mounts it.
@@ -148,7 +162,6 @@ fn tree(session: &Session) -> Result<PathBuf> {
 
 /// The tree's small files in so many layers, each with its part of every directory.
 fn split(session: &Session) -> Result<Vec<PathBuf>> {
-    // Short names: mount(2) takes a page of options, and 128 lowers have to be in it.
     let (tree, made) = (tree(session)?, session.home.join("layers"));
     if !made.is_dir() {
         let unfinished = session.home.join("layers.new");
